@@ -1,0 +1,165 @@
+//go:build ignore
+
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * How connections spread over CPUs and over the sockets of an SO_REUSEPORT
+ * group, and how long each waited in the accept queue. A connection is stamped
+ * when it is queued and leaves its stamp behind when accept() returns it.
+ */
+#include "listener.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct cpu_key {
+	struct listener_key key;
+	__u32 cpu;
+};
+
+struct worker_key {
+	struct listener_key key;
+	__u64 worker; /* inode of the listening socket */
+};
+
+struct stamp {
+	struct worker_key worker;
+	__u64 queued_at; /* CLOCK_MONOTONIC, nanoseconds */
+};
+
+COUNTER(queued_connections, struct cpu_key, 4 * MAX_LISTENERS);
+COUNTER(accepted_connections, struct worker_key, 4 * MAX_LISTENERS);
+HISTOGRAM(accept_wait_nanoseconds, struct listener_key, MAX_LISTENERS, 320);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u64); /* struct sock of the connection */
+	__type(value, struct stamp);
+} waiting SEC(".maps");
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
+{
+	if (old_state == TCP_SYN_RECV && new_state == TCP_ESTABLISHED)
+		remember_child(sk);
+	return 0;
+}
+
+/* A connection that was reset in the queue is still accepted; one whose listener
+ * was closed never is. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(connection_destroyed, const struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+
+	bpf_map_delete_elem(&waiting, &address);
+	return 0;
+}
+
+static __always_inline int queued(const struct sock *listener, const struct sock *child)
+{
+	struct cpu_key cpu = {};
+	struct stamp stamp = {};
+	__u64 address = (__u64)child;
+
+	read_listener_key(&stamp.worker.key, listener);
+	cpu.key = stamp.worker.key;
+	cpu.cpu = bpf_get_smp_processor_id();
+	add_to(&queued_connections, &cpu, 1);
+
+	if (!child)
+		return 0;
+	stamp.worker.worker = socket_inode(listener);
+	stamp.queued_at = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&waiting, &address, &stamp, BPF_ANY))
+		count_lost(LOST_MAP_FULL);
+	return 0;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(conn_queued__tracepoint, const struct sock *sk)
+{
+	if (sk->__sk_common.skc_state != TCP_LISTEN || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	return queued(sk, queued_child(sk));
+}
+
+SEC("fexit/inet_csk_reqsk_queue_add")
+int BPF_PROG(conn_queued__fexit, struct sock *sk, struct request_sock *req, struct sock *child, struct sock *ret)
+{
+	return ret ? queued(sk, child) : 0;
+}
+
+SEC("kprobe/inet_csk_reqsk_queue_add")
+int BPF_KPROBE(conn_queued__kprobe, struct sock *sk, struct request_sock *req, struct sock *child)
+{
+	return is_tcp_listener(sk) ? queued(sk, child) : 0;
+}
+
+/* ---------------------------------------------------- accept() returned it */
+
+static __always_inline int accepted(const struct sock *child)
+{
+	__u64 address = (__u64)child, now = bpf_ktime_get_ns();
+	struct stamp *stamp = bpf_map_lookup_elem(&waiting, &address);
+	struct worker_key worker;
+
+	if (!stamp)
+		return 0; /* queued before the probe was there */
+	worker = stamp->worker;
+	now -= stamp->queued_at;
+	bpf_map_delete_elem(&waiting, &address);
+	add_to(&accepted_connections, &worker, 1);
+	OBSERVE(accept_wait_nanoseconds, &worker.key, now);
+	return 0;
+}
+
+/* Linux 6.10 packed the last arguments of inet_csk_accept() into a struct. A
+ * program made for the other form loads and reads an error pointer as the
+ * socket, which is why the YAML states the parameters of both. */
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(accepted__fexit, struct sock *sk, void *arg, struct sock *ret)
+{
+	return ret ? accepted(ret) : 0;
+}
+
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(accepted__fexit_before_6_10, struct sock *sk, int flags, int *err, bool kern, struct sock *ret)
+{
+	return ret ? accepted(ret) : 0;
+}
+
+SEC("kretprobe/inet_csk_accept")
+int BPF_KRETPROBE(accepted__kretprobe, struct sock *ret)
+{
+	return ret ? accepted(ret) : 0;
+}
+
+static __always_inline int accepted_descriptor(long fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table;
+	struct file **files, *file = NULL;
+	struct sock *sk;
+
+	if (fd < 0)
+		return 0;
+	table = BPF_CORE_READ(task, files, fdt);
+	files = BPF_CORE_READ(table, fd);
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	sk = file ? tcp_sock_of_file(file) : NULL;
+	return sk ? accepted(sk) : 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int accepted__accept4(struct sys_exit_record *ctx)
+{
+	return accepted_descriptor(ctx->ret);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int accepted__accept(struct sys_exit_record *ctx)
+{
+	return accepted_descriptor(ctx->ret);
+}

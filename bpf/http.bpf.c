@@ -1,0 +1,449 @@
+//go:build ignore
+
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * Every request of every Go HTTP server: two uprobe hits for a keep-alive
+ * HTTP/1 request, one at the entry of net/http.serverHandler.ServeHTTP and one
+ * behind the call of it in (*conn).serve. For HTTP/2 the second hit is the
+ * deferred function of runHandler, which runs on return and on panic alike.
+ * A handler that panics over HTTP/1 skips the return; its connection's
+ * goroutine ends in the deferred function of serve, one hit for a connection.
+ *
+ * Requests are added up here; user space empties the map when it likes.
+ */
+#include "go.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+#define MAX_PATH 128
+
+/* What the exporter found in an executable's own type data; the members are
+ * filled by name (http.yaml, executables). Offsets are bytes. */
+struct executable {
+	__u64 entry_address; /* of the entry site in the file: tells the load bias */
+	__u64 response_itab; /* *http.response as http.ResponseWriter, in the file */
+	__u32 id;
+	__u16 response_conn, response_wrote_header, response_status;
+	__u16 conn_hijacked;
+	__u16 request_method, request_url, request_pattern, url_path;
+	__u16 stream_state, state_wrote_header, state_status; /* HTTP/2 */
+	__u16 server_addr, server_read_timeout, server_read_header_timeout, server_write_timeout, server_idle_timeout;
+	__u16 g_panic;
+};
+
+struct process {
+	struct executable executable;
+	__u64 overhead_nanoseconds; /* what the probes have cost this process */
+	__u32 asked_for_router;     /* the exporter was told to attach router_entry */
+	__u32 unused;
+};
+
+#include "go_process.h"
+
+/* What one uprobe trap costs without any program, measured at start. */
+const volatile __u64 uprobe_trap_nanoseconds = 0;
+
+enum protocol {
+	HTTP1,
+	HTTP2,
+};
+
+struct request {
+	__u64 started_at; /* CLOCK_MONOTONIC, nanoseconds */
+	__u64 response;   /* what the http.ResponseWriter points to */
+	__u64 request;    /* *http.Request as the server made it */
+	__u64 routed;     /* *http.Request as the last router saw it, or 0 */
+	__u32 protocol;
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct goroutine);
+	__type(value, struct request);
+} requests_in_flight SEC(".maps");
+
+/* Status codes below 100 do not exist: they stand for outcomes. */
+enum outcome {
+	OUTCOME_PANIC = 1,
+	OUTCOME_HIJACKED = 2,
+};
+
+enum path_source {
+	PATH_PATTERN, /* Request.Pattern */
+	PATH_RAW,     /* Request.URL.Path: no pattern */
+	PATH_OTHER,   /* there was no room for another path */
+};
+
+enum method {
+	METHOD_OTHER,
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+	METHOD_PUT,
+	METHOD_PATCH,
+	METHOD_DELETE,
+	METHOD_CONNECT,
+	METHOD_OPTIONS,
+	METHOD_TRACE,
+};
+
+struct request_key {
+	__u32 tgid;
+	__u32 executable;
+	__u16 status;
+	__u8 method;
+	__u8 path_source;
+	char path[MAX_PATH];
+};
+
+HISTOGRAM_TYPES(request_nanoseconds, 320)
+
+struct request_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct request_key);
+	__type(value, struct request_nanoseconds_histogram);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct request_map);
+} request_nanoseconds SEC(".maps");
+
+/* What user space is asked to do. */
+enum wish_kind {
+	WISH_DRAIN = 1,  /* empty the map: a path found no room */
+	WISH_ROUTER = 2, /* attach router_entry: a request ended without a pattern */
+};
+
+struct wish {
+	__u32 kind;
+	__u32 executable;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} wishes SEC(".maps");
+
+static __always_inline void wish(__u32 kind, __u32 executable)
+{
+	struct wish *wish = bpf_ringbuf_reserve(&wishes, sizeof(*wish), 0);
+
+	if (!wish)
+		return; /* full of the same: user space is awake already */
+	wish->kind = kind;
+	wish->executable = executable;
+	bpf_ringbuf_submit(wish, 0);
+}
+
+/* Requests by process, status and method whose path found no room: exact in
+ * everything but the path. */
+HISTOGRAM_ENTRIES(request_overflow, request_nanoseconds, struct request_key, 512);
+
+struct server_key {
+	__u64 server; /* *http.Server */
+	__u32 tgid;
+	char address[64]; /* Server.Addr */
+	__u32 unused;
+};
+
+struct server_timeouts {
+	__s64 read, read_header, write, idle; /* nanoseconds, 0 for none */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct server_key);
+	__type(value, struct server_timeouts);
+} servers SEC(".maps");
+
+struct known_server {
+	__u64 server;
+	__u32 tgid;
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct known_server);
+	__type(value, __u8);
+} known_servers SEC(".maps");
+
+static __always_inline void account(struct process *process, __u64 began)
+{
+	__sync_fetch_and_add(&process->overhead_nanoseconds, uprobe_trap_nanoseconds + bpf_ktime_get_ns() - began);
+}
+
+static __always_inline void meet_server(const struct executable *executable, __u32 tgid, __u64 server)
+{
+	struct known_server known = {.server = server, .tgid = tgid};
+	struct server_timeouts timeouts = {};
+	struct server_key key = {};
+	struct go_string address = {};
+	__u8 yes = 1;
+
+	if (bpf_map_lookup_elem(&known_servers, &known))
+		return;
+	key.server = server;
+	key.tgid = tgid;
+	if (read_user(&address, sizeof(address), server + executable->server_addr) ||
+	    read_user(&timeouts.read, 8, server + executable->server_read_timeout) ||
+	    read_user(&timeouts.read_header, 8, server + executable->server_read_header_timeout) ||
+	    read_user(&timeouts.write, 8, server + executable->server_write_timeout) ||
+	    read_user(&timeouts.idle, 8, server + executable->server_idle_timeout))
+		return;
+	if (address.length > sizeof(key.address) - 1)
+		address.length = sizeof(key.address) - 1;
+	if (address.length)
+		read_user(key.address, address.length & 63, address.data);
+	if (bpf_map_update_elem(&servers, &key, &timeouts, BPF_ANY))
+		count_lost(LOST_MAP_FULL);
+	bpf_map_update_elem(&known_servers, &known, &yes, BPF_ANY);
+}
+
+SEC("uprobe")
+int serve_entry(struct pt_regs *ctx)
+{
+	__u64 began = bpf_ktime_get_ns();
+	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
+	struct process *process = current_process(goroutine.tgid);
+	struct request request = {.started_at = began, .response = GO_ARG3(ctx), .request = GO_ARG4(ctx)};
+	__u64 bias;
+
+	if (!process)
+		return 0;
+	bias = GO_IP(ctx) - process->executable.entry_address;
+	request.protocol = GO_ARG2(ctx) - bias == process->executable.response_itab ? HTTP1 : HTTP2;
+	if (bpf_map_update_elem(&requests_in_flight, &goroutine, &request, BPF_ANY))
+		count_lost(LOST_MAP_FULL);
+	meet_server(&process->executable, goroutine.tgid, GO_ARG1(ctx));
+	account(process, began);
+	return 0;
+}
+
+static __always_inline __u8 method_number(__u64 request, const struct executable *executable)
+{
+	struct go_string method = {};
+	__u64 text = 0;
+
+	if (read_user(&method, sizeof(method), request + executable->request_method))
+		return METHOD_OTHER;
+	if (method.length == 0)
+		return METHOD_GET; /* net/http: the empty string means GET */
+	if (method.length > 7)
+		return METHOD_OTHER;
+	if (read_user(&text, method.length & 7, method.data))
+		return METHOD_OTHER;
+#define IS(name) (text == TEXT(name))
+#define CHAR(name, i) ((__u64)(sizeof(name) > (i) ? (name)[(i) < sizeof(name) ? (i) : 0] : 0) << (8 * (i)))
+#define TEXT(name) (CHAR(name, 0) | CHAR(name, 1) | CHAR(name, 2) | CHAR(name, 3) | CHAR(name, 4) | CHAR(name, 5) | CHAR(name, 6))
+	if (IS("GET"))
+		return METHOD_GET;
+	if (IS("POST"))
+		return METHOD_POST;
+	if (IS("HEAD"))
+		return METHOD_HEAD;
+	if (IS("PUT"))
+		return METHOD_PUT;
+	if (IS("PATCH"))
+		return METHOD_PATCH;
+	if (IS("DELETE"))
+		return METHOD_DELETE;
+	if (IS("CONNECT"))
+		return METHOD_CONNECT;
+	if (IS("OPTIONS"))
+		return METHOD_OPTIONS;
+	if (IS("TRACE"))
+		return METHOD_TRACE;
+	return METHOD_OTHER;
+}
+
+static __always_inline __u64 read_path(struct request_key *key, __u64 string)
+{
+	struct go_string path = {};
+
+	if (read_user(&path, sizeof(path), string))
+		return 0;
+	if (path.length > MAX_PATH - 1)
+		path.length = MAX_PATH - 1;
+	if (path.length && read_user(key->path, path.length & (MAX_PATH - 1), path.data))
+		return 0;
+	return path.length;
+}
+
+static __always_inline void name_path(struct request_key *key, const struct request *request,
+				      const struct executable *executable)
+{
+	__u64 url = 0;
+
+	key->path_source = PATH_PATTERN;
+	if (executable->request_pattern != ABSENT) {
+		if (read_path(key, request->request + executable->request_pattern))
+			return;
+		if (request->routed && read_path(key, request->routed + executable->request_pattern))
+			return;
+	}
+	key->path_source = PATH_RAW;
+	if (!read_user(&url, sizeof(url), request->request + executable->request_url) && url)
+		read_path(key, url + executable->url_path);
+}
+
+static __always_inline __u16 http1_status(const struct request *request, const struct executable *executable)
+{
+	__u64 conn = 0, status = 0;
+	__u8 hijacked = 0, wrote_header = 0;
+
+	if (!read_user(&conn, sizeof(conn), request->response + executable->response_conn) && conn &&
+	    !read_user(&hijacked, sizeof(hijacked), conn + executable->conn_hijacked) && hijacked)
+		return OUTCOME_HIJACKED;
+	read_user(&wrote_header, sizeof(wrote_header), request->response + executable->response_wrote_header);
+	if (!wrote_header)
+		return 200; /* finishRequest() will write it */
+	read_user(&status, sizeof(status), request->response + executable->response_status);
+	return status;
+}
+
+static __always_inline __u16 http2_status(const struct request *request, const struct executable *executable)
+{
+	__u64 state = 0, status = 0;
+	__u8 wrote_header = 0;
+
+	if (executable->stream_state == ABSENT)
+		return 200;
+	if (read_user(&state, sizeof(state), request->response + executable->stream_state) || !state)
+		return 200;
+	read_user(&wrote_header, sizeof(wrote_header), state + executable->state_wrote_header);
+	if (!wrote_header)
+		return 200;
+	read_user(&status, sizeof(status), state + executable->state_status);
+	return status;
+}
+
+/* How many rows were ever added to request_nanoseconds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} rows_added SEC(".maps");
+
+/* User space is asked to empty the map long before it is full. */
+#define ROWS_BETWEEN_DRAINS 1024
+
+static __always_inline void count_request(struct request_key *key, __u64 nanoseconds)
+{
+	struct request_nanoseconds_histogram *entry = NULL;
+	__u32 first = 0;
+	void *map = bpf_map_lookup_elem(&request_nanoseconds, &first);
+	__u64 *added = bpf_map_lookup_elem(&rows_added, &first);
+
+	if (!map || !added)
+		return;
+	entry = bpf_map_lookup_elem(map, key);
+	if (!entry) {
+		entry = request_nanoseconds_entry(map, key);
+		__sync_fetch_and_add(added, 1);
+		if (*added % ROWS_BETWEEN_DRAINS == 0 || !entry)
+			wish(WISH_DRAIN, key->executable);
+	}
+	if (!entry) {
+		__builtin_memset(key->path, 0, sizeof(key->path));
+		key->path_source = PATH_OTHER;
+		entry = request_nanoseconds_entry(&request_overflow, key);
+	}
+	if (entry)
+		request_nanoseconds_observe(entry, nanoseconds);
+	else
+		count_lost(LOST_MAP_FULL);
+}
+
+static __always_inline int finish(struct pt_regs *ctx, __u16 outcome)
+{
+	__u64 began = bpf_ktime_get_ns();
+	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
+	struct request *open = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
+	struct request_key key = {};
+	struct process *process;
+	struct request request;
+
+	if (!open)
+		return 0; /* began before the probe, or already counted */
+	request = *open;
+	process = current_process(goroutine.tgid);
+	bpf_map_delete_elem(&requests_in_flight, &goroutine);
+	if (!process)
+		return 0;
+	key.tgid = goroutine.tgid;
+	key.executable = process->executable.id;
+	key.method = method_number(request.request, &process->executable);
+	name_path(&key, &request, &process->executable);
+	if (outcome)
+		key.status = outcome;
+	else if (request.protocol == HTTP1)
+		key.status = http1_status(&request, &process->executable);
+	else
+		key.status = http2_status(&request, &process->executable);
+	count_request(&key, began - request.started_at);
+
+	/* A router that refuses a request leaves no pattern either. */
+	if (key.path_source == PATH_RAW && process->executable.request_pattern != ABSENT && !process->asked_for_router &&
+	    key.status != 400 && key.status != 404 && key.status != 405) {
+		process->asked_for_router = 1;
+		wish(WISH_ROUTER, process->executable.id);
+	}
+	account(process, began);
+	return 0;
+}
+
+SEC("uprobe")
+int serve_return(struct pt_regs *ctx)
+{
+	return finish(ctx, 0);
+}
+
+/* The deferred function of (*conn).serve: a request that is still open here
+ * did not return. */
+SEC("uprobe")
+int connection_end(struct pt_regs *ctx)
+{
+	return finish(ctx, OUTCOME_PANIC);
+}
+
+/* The deferred function of HTTP/2's runHandler. While a panic unwinds the stack,
+ * g._panic points to it (src/runtime/panic.go). */
+SEC("uprobe")
+int stream_end(struct pt_regs *ctx)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct process *process = current_process(tgid);
+	__u64 panic = 0;
+
+	if (process && process->executable.g_panic != ABSENT)
+		read_user(&panic, sizeof(panic), GO_G(ctx) + process->executable.g_panic);
+	return finish(ctx, panic ? OUTCOME_PANIC : 0);
+}
+
+/* A router that got a copy of the request (r.WithContext) notes the pattern in
+ * the copy. Attached only to executables where requests without a pattern
+ * were seen. */
+SEC("uprobe")
+int router_entry(struct pt_regs *ctx)
+{
+	__u64 began = bpf_ktime_get_ns();
+	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
+	struct request *request = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
+	struct process *process = current_process(goroutine.tgid);
+
+	if (request && request->request != GO_ARG4(ctx))
+		request->routed = GO_ARG4(ctx);
+	if (process)
+		account(process, began);
+	return 0;
+}

@@ -1,0 +1,402 @@
+//go:build ignore
+
+// SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
+/*
+ * The queues of every listening TCP socket and what the kernel refused.
+ *
+ * Refused connections: a SYN that finds a queue full is dropped without a
+ * kfree_skb event on every kernel (it is consume_skb()'d), but the listener's
+ * sk_drops rises. sk_drops alone is not the truth either: a final ACK that
+ * finds the accept queue full counts twice, and a bare ACK that
+ * TCP_DEFER_ACCEPT swallows counts once although nothing is lost; both then
+ * pass discard_and_relse in tcp_v4_rcv()/tcp_v6_rcv(). Hence, exactly:
+ *
+ *     listen drops = sk_drops - packets discarded there
+ *
+ * of which those at the final ACK are told apart by handshake_refused.
+ */
+#include "listener.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct listener_id {
+	struct listener_key key;
+	__u64 socket; /* inode, tells the sockets of one address apart */
+};
+
+struct listener_state {
+	__u64 sk;
+	__u64 first_drops; /* sk_drops when the probe met the socket */
+	__u64 discarded;   /* packets of this listener that reached discard_and_relse */
+	__u64 handshake_refused; /* final ACKs that found the accept queue full */
+	__u64 syn_refused;
+	__u32 accept_queue;
+	__u32 accept_queue_limit;
+	__u32 syn_queue;
+	__u32 closed;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LISTENERS);
+	__type(key, struct listener_id);
+	__type(value, struct listener_state);
+} listeners SEC(".maps");
+
+/* A socket that is being closed has lost its inode: remember it from before. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LISTENERS);
+	__type(key, __u64);
+	__type(value, struct listener_id);
+} listener_of_sock SEC(".maps");
+
+HISTOGRAM(accept_queue_depth, struct listener_key, MAX_LISTENERS, 192);
+HISTOGRAM(syn_queue_depth, struct listener_key, MAX_LISTENERS, 192);
+HISTOGRAM(handshake_nanoseconds, struct listener_key, MAX_LISTENERS, 320);
+COUNTER(synack_retransmits, struct listener_key, MAX_LISTENERS);
+
+/* Address ranges of the two functions, set from kallsyms by the exporter. */
+const volatile __u64 ksym_begin_tcp_v4_rcv = 0, ksym_end_tcp_v4_rcv = 0;
+const volatile __u64 ksym_begin_tcp_v6_rcv = 0, ksym_end_tcp_v6_rcv = 0;
+
+static __always_inline void refresh(struct listener_state *state, const struct sock *sk)
+{
+	__u64 drops = (__u32)BPF_CORE_READ(sk, sk_drops.counter);
+	__u64 refused = drops - state->first_drops - state->discarded - state->handshake_refused;
+
+	/* sk_drops rises a moment before the discard is counted: never step back. */
+	if ((__s64)(refused - state->syn_refused) > 0)
+		state->syn_refused = refused;
+	state->accept_queue = BPF_CORE_READ(sk, sk_ack_backlog);
+	state->accept_queue_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
+	state->syn_queue = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_accept_queue.qlen.counter);
+}
+
+static __always_inline struct listener_state *meet_listener(const struct sock *sk, bool fresh)
+{
+	__u64 address = (__u64)sk;
+	struct listener_id id = {}, *known = bpf_map_lookup_elem(&listener_of_sock, &address);
+	struct listener_state state = {};
+
+	if (known && !fresh)
+		return bpf_map_lookup_elem(&listeners, known);
+	read_listener_key(&id.key, sk);
+	id.socket = socket_inode(sk);
+	state.sk = address;
+	state.first_drops = (__u32)BPF_CORE_READ(sk, sk_drops.counter);
+	refresh(&state, sk);
+	if (bpf_map_update_elem(&listeners, &id, &state, BPF_ANY) ||
+	    bpf_map_update_elem(&listener_of_sock, &address, &id, BPF_ANY))
+		count_lost(LOST_MAP_FULL);
+	return bpf_map_lookup_elem(&listeners, &id);
+}
+
+/* The listeners that were there before the probe. */
+SEC("iter/task_file")
+int existing_listeners(struct bpf_iter__task_file *ctx)
+{
+	struct file *file = ctx->file;
+	struct sock *sk;
+
+	if (!file)
+		return 0;
+	sk = tcp_sock_of_file(file);
+	if (sk && is_tcp_listener(sk))
+		meet_listener(sk, false);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
+{
+	__u64 address = (__u64)sk;
+	struct listener_state *state;
+	struct listener_id *id;
+
+	if (old_state == TCP_SYN_RECV && new_state == TCP_ESTABLISHED) {
+		remember_child(sk);
+		return 0;
+	}
+	if (new_state == TCP_LISTEN && sk->sk_protocol == IPPROTO_TCP) {
+		meet_listener(sk, true);
+		return 0;
+	}
+	if (old_state != TCP_LISTEN || new_state != TCP_CLOSE)
+		return 0;
+	id = bpf_map_lookup_elem(&listener_of_sock, &address);
+	if (!id)
+		return 0;
+	state = bpf_map_lookup_elem(&listeners, id);
+	if (state) {
+		refresh(state, sk);
+		state->accept_queue = state->accept_queue_limit = state->syn_queue = 0;
+		state->closed = 1;
+	}
+	bpf_map_delete_elem(&listener_of_sock, &address);
+	return 0;
+}
+
+/* Run at each scrape over the map itself: reads every listener of every
+ * network namespace without entering one and without taking a socket lock. */
+SEC("iter/bpf_map_elem")
+int refresh_listeners(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct listener_state *state = ctx->value;
+	struct listener_id *id = ctx->key;
+	struct sock *sk;
+
+	if (!id || !state || state->closed)
+		return 0;
+	sk = (struct sock *)state->sk;
+	if (is_tcp_listener(sk) && BPF_CORE_READ(sk, __sk_common.skc_num) == id->key.listener.port)
+		refresh(state, sk);
+	else
+		state->closed = 1; /* the close event was missed: keep what was last read */
+	return 0;
+}
+
+/* ------------------------------------------------- a connection is queued */
+
+static __always_inline int queued(const struct sock *listener, const struct sock *child, __u32 depth)
+{
+	struct listener_key key = {};
+	__u32 srtt;
+
+	meet_listener(listener, false);
+	read_listener_key(&key, listener);
+	OBSERVE(accept_queue_depth, &key, depth);
+
+	/* tcp_synack_rtt_meas() seeds srtt_us (stored times eight) with the time from
+	 * SYN-ACK to ACK, unless the SYN-ACK was repeated or a cookie was used. */
+	srtt = child ? BPF_CORE_READ((struct tcp_sock *)child, srtt_us) : 0;
+	if (srtt)
+		OBSERVE(handshake_nanoseconds, &key, (__u64)(srtt >> 3) * 1000);
+	return 0;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(conn_queued__tracepoint, const struct sock *sk)
+{
+	if (sk->__sk_common.skc_state != TCP_LISTEN || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	return queued(sk, queued_child(sk), BPF_CORE_READ(sk, sk_ack_backlog));
+}
+
+SEC("fexit/inet_csk_reqsk_queue_add")
+int BPF_PROG(conn_queued__fexit, struct sock *sk, struct request_sock *req, struct sock *child, struct sock *ret)
+{
+	return ret ? queued(sk, child, BPF_CORE_READ(sk, sk_ack_backlog)) : 0;
+}
+
+SEC("kprobe/inet_csk_reqsk_queue_add")
+int BPF_KPROBE(conn_queued__kprobe, struct sock *sk, struct request_sock *req, struct sock *child)
+{
+	/* On entry the connection is not in the queue yet. */
+	return is_tcp_listener(sk) ? queued(sk, child, BPF_CORE_READ(sk, sk_ack_backlog) + 1) : 0;
+}
+
+/* ------------------------------------------------------- a SYN has arrived */
+
+static __always_inline int syn_arrived(const struct sock *listener)
+{
+	struct listener_key key = {};
+
+	read_listener_key(&key, listener);
+	OBSERVE(syn_queue_depth, &key,
+		(__u32)BPF_CORE_READ((struct inet_connection_sock *)listener, icsk_accept_queue.qlen.counter));
+	return 0;
+}
+
+SEC("fentry/tcp_conn_request")
+int BPF_PROG(syn_received__fentry, void *rsk_ops, void *af_ops, struct sock *sk)
+{
+	return syn_arrived(sk);
+}
+
+SEC("kprobe/tcp_conn_request")
+int BPF_KPROBE(syn_received__kprobe, void *rsk_ops, void *af_ops, struct sock *sk)
+{
+	return syn_arrived(sk);
+}
+
+/* ------------------------------------------------- a handshake is discarded */
+
+static __always_inline int discarded(const struct sock *listener)
+{
+	struct listener_state *state = meet_listener(listener, false);
+
+	if (state)
+		__sync_fetch_and_add(&state->discarded, 1);
+	return 0;
+}
+
+static __always_inline bool in_tcp_rcv(void *location)
+{
+	__u64 at = (__u64)location;
+
+	return (at >= ksym_begin_tcp_v4_rcv && at < ksym_end_tcp_v4_rcv) ||
+	       (at >= ksym_begin_tcp_v6_rcv && at < ksym_end_tcp_v6_rcv);
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(handshake_discarded__tracepoint, struct sk_buff *skb, void *location, int reason, struct sock *rx_sk)
+{
+	/* A packet freed elsewhere, such as a RST in tcp_v4_do_rcv(), is not in sk_drops. */
+	if (rx_sk && rx_sk->__sk_common.skc_state == TCP_LISTEN && in_tcp_rcv(location))
+		return discarded(rx_sk);
+	return 0;
+}
+
+/* Before Linux 6.11 kfree_skb does not name the socket. There tcp_check_req()
+ * returning NULL without having lost the request to another CPU is what sends
+ * tcp_v4_rcv() to discard_and_relse. */
+static __always_inline int checked(const struct sock *listener, const struct sock *ret, const bool *req_stolen)
+{
+	bool stolen = false;
+
+	if (ret)
+		return 0;
+	bpf_probe_read_kernel(&stolen, sizeof(stolen), req_stolen);
+	return stolen ? 0 : discarded(listener);
+}
+
+SEC("fexit/tcp_check_req")
+int BPF_PROG(handshake_discarded__fexit, struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+	     bool fastopen, bool *req_stolen, struct sock *ret)
+{
+	return checked(sk, ret, req_stolen);
+}
+
+/* Where only kprobes serve, what a function was called with waits here for its
+ * return. All of them run in the same softirq. */
+struct calls {
+	__u64 check_req_sk, check_req_stolen;
+	__u64 v4_listener, v6_listener;
+	__u64 v4_called;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct calls);
+} calls SEC(".maps");
+
+static __always_inline struct calls *this_cpu_calls(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&calls, &first);
+}
+
+SEC("kprobe/tcp_check_req")
+int BPF_KPROBE(handshake_discarded__kprobe, struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+	       bool fastopen, bool *req_stolen)
+{
+	struct calls *call = this_cpu_calls();
+
+	if (call) {
+		call->check_req_sk = (__u64)sk;
+		call->check_req_stolen = (__u64)req_stolen;
+	}
+	return 0;
+}
+
+SEC("kretprobe/tcp_check_req")
+int BPF_KRETPROBE(handshake_discarded__kretprobe, struct sock *ret)
+{
+	struct calls *call = this_cpu_calls();
+
+	return call ? checked((struct sock *)call->check_req_sk, ret, (bool *)call->check_req_stolen) : 0;
+}
+
+/* ------------------------------- the final ACK finds the accept queue full */
+
+static __always_inline int refused(const struct sock *listener)
+{
+	struct listener_state *state = meet_listener(listener, false);
+
+	if (state)
+		__sync_fetch_and_add(&state->handshake_refused, 1);
+	return 0;
+}
+
+/* Since Linux 6.15 the drop has a reason of its own. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(handshake_refused__tracepoint, struct sk_buff *skb, void *location, int reason, struct sock *rx_sk)
+{
+	if (rx_sk && rx_sk->__sk_common.skc_state == TCP_LISTEN && in_tcp_rcv(location) &&
+	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_TCP_LISTEN_OVERFLOW))
+		return refused(rx_sk);
+	return 0;
+}
+
+/* Before, it is tcp_v4_syn_recv_sock() or its IPv6 sister that counts
+ * ListenDrops and returns NULL. For an IPv4 client of an IPv6 listener the
+ * latter calls the former, which then has counted already. */
+SEC("fexit/tcp_v4_syn_recv_sock")
+int BPF_PROG(handshake_refused__fexit_v4, struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+	     void *dst, void *req_unhash, bool *own_req, struct sock *ret)
+{
+	return ret ? 0 : refused(sk);
+}
+
+SEC("fexit/tcp_v6_syn_recv_sock")
+int BPF_PROG(handshake_refused__fexit_v6, struct sock *sk, struct sk_buff *skb, struct request_sock *req,
+	     void *dst, void *req_unhash, bool *own_req, struct sock *ret)
+{
+	return ret || BPF_CORE_READ(req, __req_common.skc_family) == AF_INET ? 0 : refused(sk);
+}
+
+SEC("kprobe/tcp_v4_syn_recv_sock")
+int BPF_KPROBE(handshake_refused__v4, struct sock *sk)
+{
+	struct calls *call = this_cpu_calls();
+
+	if (call) {
+		call->v4_listener = (__u64)sk;
+		call->v4_called = 1;
+	}
+	return 0;
+}
+
+SEC("kretprobe/tcp_v4_syn_recv_sock")
+int BPF_KRETPROBE(handshake_refused__v4_return, struct sock *ret)
+{
+	struct calls *call = this_cpu_calls();
+
+	return call && !ret ? refused((struct sock *)call->v4_listener) : 0;
+}
+
+SEC("kprobe/tcp_v6_syn_recv_sock")
+int BPF_KPROBE(handshake_refused__v6, struct sock *sk)
+{
+	struct calls *call = this_cpu_calls();
+
+	if (call) {
+		call->v6_listener = (__u64)sk;
+		call->v4_called = 0;
+	}
+	return 0;
+}
+
+SEC("kretprobe/tcp_v6_syn_recv_sock")
+int BPF_KRETPROBE(handshake_refused__v6_return, struct sock *ret)
+{
+	struct calls *call = this_cpu_calls();
+
+	return call && !ret && !call->v4_called ? refused((struct sock *)call->v6_listener) : 0;
+}
+
+/* ----------------------------------------------------- SYN-ACK sent again */
+
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(synack_retransmitted, const struct sock *sk, const struct request_sock *req)
+{
+	struct listener_key key = {};
+
+	read_listener_key(&key, sk);
+	add_to(&synack_retransmits, &key, 1);
+	return 0;
+}

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package goexe
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// Kinds of types (internal/abi, type.go).
+const (
+	kindMask      = 1<<5 - 1
+	kindArray     = 17
+	kindChan      = 18
+	kindFunc      = 19
+	kindInterface = 20
+	kindMap       = 21
+	kindPointer   = 22
+	kindSlice     = 23
+	kindStruct    = 25
+	kindUnsafePtr = 26
+)
+
+// Flags of types (internal/abi, type.go, TFlag).
+const (
+	flagUncommon  = 1 << 0 // an UncommonType follows
+	flagExtraStar = 1 << 1 // the name has a "*" too many, to share it with the pointer type
+)
+
+// Offsets in a type descriptor, in bytes (internal/abi, type.go, Go 1.18 to
+// 1.27). What follows the common part depends on the kind.
+const (
+	typeFlags   = 20 // uint8
+	typeKind    = 23 // uint8
+	typeName    = 40 // int32, from types
+	typeCommon  = 48
+	pointerElem = 48 // *Type
+	funcIn      = 48 // uint16
+	funcOut     = 50 // uint16, of which the highest bit means "variadic"
+	methods     = 56 // []Imethod of an interface
+	fields      = 56 // []StructField of a struct
+)
+
+// Sizes in bytes.
+const (
+	uncommonSize = 16
+	methodSize   = 16
+	imethodSize  = 8
+	fieldSize    = 24
+)
+
+// maxFields bounds what a struct is believed to have.
+const maxFields = 1 << 16
+
+// typeTable finds types by name in the type descriptors that the runtime needs
+// for reflection, interfaces and the garbage collector.
+type typeTable struct {
+	image  *image
+	module *moduledata
+	minor  int
+	// links holds, sorted by the name of the type, the offsets from types of the
+	// types that reflection may have to find: among others all pointer types.
+	links []uint32
+}
+
+func newTypeTable(img *image, m *moduledata, minor int) *typeTable {
+	return &typeTable{image: img, module: m, minor: minor}
+}
+
+// FieldOffset is the offset of a field from the start of a struct, in bytes. The
+// struct is named by import path and name: "net/http.response". The field may be
+// a path through structs that are embedded or held by value: "pfd.Sysfd".
+//
+// It fails with ErrNoType if the executable has no such struct and with
+// ErrNoField if the struct has no such field, both wrapped.
+func (x *Executable) FieldOffset(structType, field string) (uint64, error) {
+	offset, err := x.types.fieldOffset(structType, field)
+	if err != nil {
+		return 0, fmt.Errorf("field %q of %q: %w", field, structType, err)
+	}
+	return offset, nil
+}
+
+func (t *typeTable) fieldOffset(structType, path string) (uint64, error) {
+	at, err := t.lookup(structType)
+	if err != nil {
+		return 0, err
+	}
+	var offset uint64
+	for {
+		name, rest, nested := strings.Cut(path, ".")
+		f, err := t.field(at, name)
+		if err != nil {
+			return 0, err
+		}
+		offset += f.offset
+		if !nested {
+			return offset, nil
+		}
+		at, path = f.typ, rest
+	}
+}
+
+// field is a field of a struct: its type's address and its offset in bytes.
+type field struct{ typ, offset uint64 }
+
+// field finds the field of the struct type at address.
+func (t *typeTable) field(address uint64, name string) (field, error) {
+	kind, err := t.kind(address)
+	if err != nil {
+		return field{}, err
+	}
+	if kind != kindStruct {
+		typeName, err := t.qualifiedName(address)
+		if err != nil {
+			return field{}, err
+		}
+		return field{}, fmt.Errorf("%w: %q is looked for in %q, which is not a struct", ErrNoField, name, typeName)
+	}
+	list, err := t.image.span(address+fields, fieldSize)
+	if err != nil {
+		return field{}, err
+	}
+	if list.n > maxFields {
+		return field{}, fmt.Errorf("type at %#x: %d fields, more than %d", address, list.n, maxFields)
+	}
+	for i := range list.n {
+		at := list.address + i*fieldSize
+		nameAt, err := t.image.pointer(at)
+		if err != nil {
+			return field{}, err
+		}
+		fieldName, err := t.nameAt(nameAt)
+		if err != nil {
+			return field{}, err
+		}
+		if fieldName != name {
+			continue
+		}
+		typ, err := t.image.pointer(at + word)
+		if err != nil {
+			return field{}, err
+		}
+		offset, err := t.image.uint64(at + 2*word)
+		if t.minor < 19 {
+			offset >>= 1 // the lowest bit said "embedded" (reflect, offsetEmbed of Go 1.18)
+		}
+		return field{typ, offset}, err
+	}
+	return field{}, fmt.Errorf("%w: this release of the package has no %q", ErrNoField, name)
+}
+
+// lookup is the address of the named type that name, an import path and a name,
+// stands for. Two packages may have one base name, and then their types have
+// equal names in the type data; the import path decides.
+func (t *typeTable) lookup(name string) (uint64, error) {
+	if err := t.loadLinks(); err != nil {
+		return 0, fmt.Errorf("type links: %w", err)
+	}
+	pkg, base := splitTypeName(name)
+	if pkg == "" {
+		return 0, fmt.Errorf("%w: want an import path, a dot and a name", ErrNoType)
+	}
+	// A package is nearly always called as its directory is.
+	guess := "*" + pkg[strings.LastIndexByte(pkg, '/')+1:] + "." + base
+	var failure error
+	first := sort.Search(len(t.links), func(i int) bool {
+		s, err := t.linkName(i)
+		if err != nil {
+			failure = err
+		}
+		return s >= guess
+	})
+	if failure != nil {
+		return 0, failure
+	}
+	for i := first; i < len(t.links); i++ {
+		s, err := t.linkName(i)
+		if err != nil {
+			return 0, err
+		}
+		if s != guess {
+			break
+		}
+		if at, err := t.pointedTo(i, pkg); err != nil || at != 0 {
+			return at, err
+		}
+	}
+	for i := range t.links {
+		s, err := t.linkName(i)
+		if err != nil {
+			return 0, err
+		}
+		if _, b, _ := strings.Cut(s, "."); s == guess || s[:min(len(s), 1)] != "*" || b != base {
+			continue
+		}
+		if at, err := t.pointedTo(i, pkg); err != nil || at != 0 {
+			return at, err
+		}
+	}
+	return 0, fmt.Errorf("%w: the package is not linked, or the type is not used as a value of its own", ErrNoType)
+}
+
+// splitTypeName splits "net/http.response" in import path and name. Type
+// arguments in brackets hold dots too.
+func splitTypeName(name string) (pkg, base string) {
+	plain, _, _ := strings.Cut(name, "[")
+	dot := strings.LastIndexByte(plain, '.')
+	if dot < 0 {
+		return "", name
+	}
+	return name[:dot], name[dot+1:]
+}
+
+// pointedTo is the address of the type that link i, a pointer type, points to,
+// if that type is of package pkg; else 0.
+func (t *typeTable) pointedTo(i int, pkg string) (uint64, error) {
+	at := t.module.types + uint64(t.links[i])
+	kind, err := t.kind(at)
+	if err != nil || kind != kindPointer {
+		return 0, err
+	}
+	elem, err := t.image.pointer(at + pointerElem)
+	if err != nil {
+		return 0, err
+	}
+	path, err := t.pkgPath(elem)
+	if err != nil || path != pkg {
+		return 0, err
+	}
+	return elem, nil
+}
+
+func (t *typeTable) linkName(i int) (string, error) {
+	return t.name(t.module.types + uint64(t.links[i]))
+}
+
+func (t *typeTable) kind(address uint64) (uint8, error) {
+	kind, err := t.image.uint8(address + typeKind)
+	return kind & kindMask, err
+}
+
+// name is the type's name as reflect.Type.String gives it: "*http.response".
+func (t *typeTable) name(address uint64) (string, error) {
+	offset, err := t.image.uint32(address + typeName)
+	if err != nil {
+		return "", err
+	}
+	name, err := t.nameOffset(offset)
+	if err != nil {
+		return "", err
+	}
+	flags, err := t.image.uint8(address + typeFlags)
+	if flags&flagExtraStar != 0 {
+		name = strings.TrimPrefix(name, "*")
+	}
+	return name, err
+}
+
+// qualifiedName is the type's name with the import path for the package name:
+// "*net/http.response". A type literal keeps the name that reflect gives it.
+func (t *typeTable) qualifiedName(address uint64) (string, error) {
+	kind, err := t.kind(address)
+	if err != nil {
+		return "", err
+	}
+	name, err := t.name(address)
+	if err != nil {
+		return "", err
+	}
+	if kind == kindPointer && strings.HasPrefix(name, "*") {
+		elem, err := t.image.pointer(address + pointerElem)
+		if err != nil {
+			return "", err
+		}
+		elemKind, err := t.kind(elem)
+		if err != nil {
+			return "", err
+		}
+		if elemKind == kindPointer { // a chain could be a loop in a corrupt file
+			return name, nil
+		}
+		elemName, err := t.qualifiedName(elem)
+		return "*" + elemName, err
+	}
+	pkg, err := t.pkgPath(address)
+	if err != nil || pkg == "" {
+		return name, err
+	}
+	_, base, _ := strings.Cut(name, ".")
+	return pkg + "." + base, nil
+}
+
+// pkgPath is the import path of the package that declares the type; "" for a
+// predeclared type and a type literal.
+func (t *typeTable) pkgPath(address uint64) (string, error) {
+	flags, err := t.image.uint8(address + typeFlags)
+	if err != nil || flags&flagUncommon == 0 {
+		return "", err
+	}
+	kind, err := t.kind(address)
+	if err != nil {
+		return "", err
+	}
+	offset, err := t.image.uint32(address + t.uncommon(kind))
+	if err != nil || offset == 0 {
+		return "", err
+	}
+	return t.nameOffset(offset)
+}
+
+// uncommon is where in a descriptor of the kind the UncommonType is, that is,
+// the size of what comes before it, in bytes (internal/abi, type.go and map.go).
+func (t *typeTable) uncommon(kind uint8) uint64 {
+	switch kind {
+	case kindPointer, kindSlice, kindFunc:
+		return typeCommon + 8
+	case kindChan:
+		return typeCommon + 16
+	case kindArray:
+		return typeCommon + 24
+	case kindInterface, kindStruct:
+		return typeCommon + 32
+	case kindMap:
+		switch {
+		case t.minor < 24:
+			return typeCommon + 40
+		case t.minor < 27:
+			return typeCommon + 64 // Swiss maps
+		default:
+			return typeCommon + 88
+		}
+	default:
+		return typeCommon
+	}
+}
+
+// nameOffset reads the name at an offset from types.
+func (t *typeTable) nameOffset(offset uint32) (string, error) {
+	if uint64(offset) >= t.module.etypes-t.module.types {
+		return "", fmt.Errorf("corrupt type data: name at %#x of %#x bytes", offset, t.module.etypes-t.module.types)
+	}
+	return t.nameAt(t.module.types + uint64(offset))
+}
+
+// nameAt reads an abi.Name: a byte of flags, the length as a varint, the name.
+func (t *typeTable) nameAt(address uint64) (string, error) {
+	n, length, err := t.image.uvarint(address + 1)
+	if err != nil {
+		return "", err
+	}
+	if n > maxName {
+		return "", fmt.Errorf("corrupt type data: name at %#x of %d bytes", address, n)
+	}
+	b, err := t.image.bytes(address+1+length, n)
+	return string(b), err
+}
+
+// loadLinks reads the linker's table of types that reflection may have to find;
+// since Go 1.27, which has none, it walks the descriptors.
+func (t *typeTable) loadLinks() error {
+	if t.links != nil {
+		return nil
+	}
+	if t.module.typelinkBytes != 0 {
+		return t.walkLinks()
+	}
+	links := make([]uint32, t.module.typelinks.n)
+	for i := range links {
+		var err error
+		if links[i], err = t.image.uint32(t.module.typelinks.address + uint64(i)*4); err != nil {
+			return err
+		}
+	}
+	t.links = links
+	return nil
+}
+
+// walkLinks follows runtime.moduleTypelinks of Go 1.27: descriptors lie one
+// after the other from the second word of types on, sorted by name.
+func (t *typeTable) walkLinks() error {
+	var links []uint32
+	for at := uint64(word); at < t.module.typelinkBytes; {
+		links = append(links, uint32(at))
+		size, err := t.descriptorSize(t.module.types + at)
+		if err != nil {
+			return err
+		}
+		at = (at + size + word - 1) &^ (word - 1)
+	}
+	t.links = links
+	return nil
+}
+
+// descriptorSize is the size of a type descriptor with all that follows it, in
+// bytes (internal/abi, type.go, DescriptorSize of Go 1.27).
+func (t *typeTable) descriptorSize(address uint64) (uint64, error) {
+	kind, err := t.kind(address)
+	if err != nil {
+		return 0, err
+	}
+	if kind == 0 || kind > kindUnsafePtr {
+		return 0, fmt.Errorf("corrupt type data: kind %d at %#x", kind, address)
+	}
+	size := t.uncommon(kind)
+	switch kind {
+	case kindFunc:
+		in, err := t.image.uint16(address + funcIn)
+		if err != nil {
+			return 0, err
+		}
+		out, err := t.image.uint16(address + funcOut)
+		if err != nil {
+			return 0, err
+		}
+		size += (uint64(in) + uint64(out&^(1<<15))) * word
+	case kindInterface:
+		list, err := t.image.span(address+methods, imethodSize)
+		if err != nil {
+			return 0, err
+		}
+		size += list.n * imethodSize
+	case kindStruct:
+		list, err := t.image.span(address+fields, fieldSize)
+		if err != nil {
+			return 0, err
+		}
+		size += list.n * fieldSize
+	}
+	flags, err := t.image.uint8(address + typeFlags)
+	if err != nil {
+		return 0, err
+	}
+	if flags&flagUncommon != 0 {
+		count, err := t.image.uint16(address + t.uncommon(kind) + 4) // Mcount
+		if err != nil {
+			return 0, err
+		}
+		size += uncommonSize + uint64(count)*methodSize
+	}
+	return size, nil
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package goexe
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tcpslo/tcpslo/internal/testenv"
+)
+
+const (
+	serveHTTP = "net/http.serverHandler.ServeHTTP"
+	connServe = "net/http.(*conn).serve"
+)
+
+// probed is the functions that the exporter puts probes on, with the releases
+// that have them.
+var probed = []struct {
+	function     string
+	since, until int
+}{
+	{serveHTTP, 0, 0},
+	{connServe, 0, 0},
+	{"net/http.(*conn).serve.func1", 0, 0},
+	{"net/http.(*conn).readRequest", 0, 0},
+	{"net/http.(*http2responseWriter).handlerDone", 0, 26},
+	{"net/http/internal/http2.(*responseWriter).handlerDone", 27, 0},
+	{"golang.org/x/net/http2.(*responseWriter).handlerDone", 0, 0},
+	{"runtime.gopanic", 0, 0},
+	{"database/sql.(*DB).QueryContext", 99, 0}, // not linked
+}
+
+// TestSites_stand_where_another_disassembler_sees_them compares with objdump on
+// amd64, and with the fixed encodings of the Arm manual on arm64, for which the
+// machine's objdump may not be built.
+func TestSites_stand_where_another_disassembler_sees_them(t *testing.T) {
+	for _, b := range matrix() {
+		t.Run(b.String(), func(t *testing.T) {
+			path := compile(t, b, true)
+			x := open(t, path)
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range probed {
+				if p.since > b.minor() || p.until != 0 && p.until < b.minor() {
+					if _, err := x.EntrySite(p.function); !errors.Is(err, ErrNoFunction) {
+						t.Errorf("%q is not in this release: %v", p.function, err)
+					}
+					continue
+				}
+				f, err := x.Function(p.function)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				lines := otherDisassembly(t, path, b.arch, x, f)
+				checkEntrySite(t, x, b, f, lines, content)
+				checkReturnSites(t, x, b, f, lines)
+			}
+			checkAfterCallSite(t, x, b, path)
+		})
+	}
+}
+
+// line is an instruction as another disassembler sees it.
+type line struct {
+	address uint64
+	code    []byte
+	text    string // "" on arm64
+}
+
+var objdumpLine = regexp.MustCompile(`(?m)^\s*([0-9a-f]+):\t((?:[0-9a-f]{2} )+)\s*(.*)$`)
+
+func otherDisassembly(t *testing.T, path, arch string, x *Executable, f Function) []line {
+	t.Helper()
+	var lines []line
+	if arch == "arm64" {
+		code, err := x.code(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < len(code); at += 4 {
+			lines = append(lines, line{f.Address + uint64(at), code[at : at+4], ""})
+		}
+		return lines
+	}
+	if _, err := exec.LookPath("objdump"); err != nil {
+		testenv.Skip(t, "needs objdump of binutils")
+	}
+	out, err := exec.Command("objdump", "-d", "-w", fmt.Sprintf("--start-address=%#x", f.Address), fmt.Sprintf("--stop-address=%#x", f.Address+f.Size), path).Output()
+	if err != nil {
+		t.Fatalf("objdump: %v", err)
+	}
+	for _, match := range objdumpLine.FindAllStringSubmatch(string(out), -1) {
+		address, err := strconv.ParseUint(match[1], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var code []byte
+		for _, hex := range strings.Fields(match[2]) {
+			b, err := strconv.ParseUint(hex, 16, 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code = append(code, byte(b))
+		}
+		lines = append(lines, line{address, code, match[3]})
+	}
+	if len(lines) == 0 {
+		t.Fatalf("objdump sees nothing in %q:\n%s", f.Name, out)
+	}
+	return lines
+}
+
+// writesArgument matches, in objdump's syntax, an instruction whose last operand,
+// the destination, is a register that holds an argument, the closure or g.
+var writesArgument = regexp.MustCompile(`,%(r[abcd]x|e[abcd]x|[abcd][xlh]|r[sd]i|e[sd]i|[sd]il?|r8|r9|r10|r11|r14|xmm\d+)[dwb]?$`)
+
+func checkEntrySite(t *testing.T, x *Executable, b build, f Function, lines []line, content []byte) {
+	t.Helper()
+	site, err := x.EntrySite(f.Name)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	i := slices.IndexFunc(lines, func(l line) bool { return l.address == site.Address })
+	if i < 0 {
+		t.Errorf("entry of %q at %#x is within an instruction", f.Name, site.Address)
+		return
+	}
+	if !site.Emulated {
+		t.Errorf("entry of %q on %q, which is not emulated", f.Name, site.Instruction)
+	}
+	code := lines[i].code
+	if !slices.Equal(content[site.Offset:][:len(code)], code) {
+		t.Errorf("entry of %q at file offset %#x, where the file does not have it", f.Name, site.Offset)
+	}
+	if b.arch == "arm64" {
+		if w := binary.LittleEndian.Uint32(code); w&0xff00001f != 0x54000009 { // B.LS
+			t.Errorf("entry of %q on %#08x, %q", f.Name, w, site.Instruction)
+		}
+		return
+	}
+	push := slices.Equal(code, []byte{0x55}) // push %rbp
+	jbe := code[0] == 0x76 || code[0] == 0x0f && code[1] == 0x86
+	if b.minor() >= 21 && !push || b.minor() < 21 && !jbe {
+		t.Errorf("entry of %q on % x, %q", f.Name, code, site.Instruction)
+	}
+	for _, l := range lines[:i] {
+		if !strings.HasPrefix(l.text, "cmp") && writesArgument.MatchString(strings.TrimSpace(l.text)) {
+			t.Errorf("%q at %#x comes before the entry of %q", l.text, l.address, f.Name)
+		}
+	}
+}
+
+func checkReturnSites(t *testing.T, x *Executable, b build, f Function, lines []line) {
+	t.Helper()
+	var want []uint64
+	for _, l := range lines {
+		if strings.HasPrefix(l.text, "ret") || b.arch == "arm64" && binary.LittleEndian.Uint32(l.code) == 0xd65f03c0 {
+			want = append(want, l.address)
+		}
+	}
+	sites, err := x.ReturnSites(f.Name)
+	if len(want) == 0 { // runtime.gopanic
+		if !errors.Is(err, ErrNoSite) {
+			t.Errorf("%q has no return instruction: %v", f.Name, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	var got []uint64
+	for _, s := range sites {
+		got = append(got, s.Address)
+		if s.Emulated != (b.arch == "arm64") {
+			t.Errorf("return of %q on %q is emulated: %v", f.Name, s.Instruction, s.Emulated)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q returns at %#x, want %#x", f.Name, got, want)
+	}
+}
+
+func checkAfterCallSite(t *testing.T, x *Executable, b build, path string) {
+	t.Helper()
+	sites, err := x.AfterCallSites(connServe, serveHTTP)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if len(sites) != 1 || !sites[0].Emulated {
+		t.Fatalf("after the call of ServeHTTP: %+v", sites)
+	}
+	f, err := x.Function(connServe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	callee, err := x.Function(serveHTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := otherDisassembly(t, path, b.arch, x, f)
+	call := slices.IndexFunc(lines, func(l line) bool { return calls(l, callee.Address) })
+	if call < 0 {
+		t.Fatalf("no call of %#x in %q", callee.Address, connServe)
+	}
+	for _, l := range lines[call+1:] {
+		if l.address == sites[0].Address {
+			return
+		}
+		if strings.HasPrefix(l.text, "j") || strings.HasPrefix(l.text, "ret") || strings.HasPrefix(l.text, "push") || b.arch == "amd64" && l.code[0] == 0xe8 {
+			t.Errorf("%q at %#x comes before the site after the call, %q at %#x", l.text, l.address, sites[0].Instruction, sites[0].Address)
+			return
+		}
+	}
+	t.Errorf("the site after the call, %#x, is not after it", sites[0].Address)
+}
+
+// calls is true for a direct call of target.
+func calls(l line, target uint64) bool {
+	if l.text != "" {
+		return l.code[0] == 0xe8 && l.address+5+uint64(int64(int32(binary.LittleEndian.Uint32(l.code[1:])))) == target
+	}
+	w := binary.LittleEndian.Uint32(l.code)
+	return w>>26 == 0x25 && l.address+uint64(int64(int32(w<<6)>>4)) == target
+}
+
+func TestClosureCalling_finds_the_deferred_closure_that_recovers(t *testing.T) {
+	for _, b := range matrix() {
+		t.Run(b.String(), func(t *testing.T) {
+			x := open(t, compile(t, b, true))
+			prefix := "net/http.(*http2serverConn).runHandler."
+			callee := "net/http.(*http2serverConn).writeFrameFromHandler"
+			if b.minor() >= 27 {
+				prefix = "net/http/internal/http2.(*serverConn).runHandler."
+				callee = "net/http/internal/http2.(*serverConn).writeFrameFromHandler"
+			}
+			f, err := x.ClosureCalling(prefix, callee)
+			// Go 1.20 and 1.21 count the closure of "defer sc.sendServeMsg(…)" too.
+			want := prefix + "func1"
+			if b.minor() == 20 || b.minor() == 21 {
+				want = prefix + "func2"
+			}
+			if err != nil || f.Name != want {
+				t.Errorf("found %q, want %q: %v", f.Name, want, err)
+			}
+			if f, err := x.ClosureCalling(prefix, serveHTTP); !errors.Is(err, ErrNoFunction) {
+				t.Errorf("no closure of %q calls %q, but found %q: %v", prefix, serveHTTP, f.Name, err)
+			}
+		})
+	}
+}
+
+func TestAfterCallSites_refuses_a_call_that_is_not_there(t *testing.T) {
+	x := open(t, compile(t, build{toolchains[0], "amd64", "plain"}, true))
+	_, err := x.AfterCallSites("net/http.(*conn).readRequest", serveHTTP)
+	if !errors.Is(err, ErrNoSite) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestEvery_function_decodes_as_objdump_sees_it compares the return instructions
+// of every function that the compiler or an assembler made, AVX and all.
+func TestEvery_function_decodes_as_objdump_sees_it(t *testing.T) {
+	if _, err := exec.LookPath("objdump"); err != nil {
+		testenv.Skip(t, "needs objdump of binutils")
+	}
+	path := compile(t, build{toolchains[0], "amd64", "plain"}, true)
+	x := open(t, path)
+	out, err := exec.Command("objdump", "-d", "-w", "-j", ".text", path).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	returns := map[uint64]bool{}
+	boundaries := map[uint64]bool{}
+	for _, match := range objdumpLine.FindAllStringSubmatch(string(out), -1) {
+		address, err := strconv.ParseUint(match[1], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		boundaries[address] = true
+		if strings.HasPrefix(match[3], "ret") {
+			returns[address] = true
+		}
+	}
+	names := x.FunctionsWithPrefix("")
+	decoded, refused := 0, []string{}
+	for _, name := range names {
+		f, instructions, err := x.disassemble(name)
+		if err != nil {
+			refused = append(refused, name)
+			continue
+		}
+		decoded++
+		for _, in := range instructions {
+			if !boundaries[in.address] || returns[in.address] != (in.flow == flowReturn) {
+				t.Errorf("%q at %#x in %q is not what objdump sees", in.text(nil), in.address, f.Name)
+				break
+			}
+		}
+	}
+	if len(refused) > 20 {
+		t.Errorf("%d functions of %d can't be decoded: %q", len(refused), len(names), refused)
+	}
+	if decoded < 5000 {
+		t.Errorf("only %d functions decoded", decoded)
+	}
+	t.Logf("%d functions decoded, refused %q", decoded, refused)
+}
+
+// TestEmulated_instructions_are_those_of_the_kernel has the cases of
+// branch_setup_xol_ops and push_setup_xol_ops in arch/x86/kernel/uprobes.c and of
+// arm_probe_decode_insn in arch/arm64/kernel/probes/decode-insn.c, Linux 5.10.
+func TestEmulated_instructions_are_those_of_the_kernel(t *testing.T) {
+	for _, test := range []struct {
+		arch, what string
+		code       []byte
+		emulated   bool
+	}{
+		{"amd64", "nop", []byte{0x90}, true},
+		{"amd64", "push rbp", []byte{0x55}, true},
+		{"amd64", "push r12", []byte{0x41, 0x54}, true},
+		{"amd64", "push with a size prefix", []byte{0x66, 0x55}, false},
+		{"amd64", "push immediate", []byte{0x6a, 0x01}, false},
+		{"amd64", "push memory", []byte{0xff, 0x30}, false},
+		{"amd64", "call rel32", []byte{0xe8, 1, 0, 0, 0}, true},
+		{"amd64", "call with a size prefix", []byte{0x66, 0xe8, 1, 0, 0, 0}, false},
+		{"amd64", "call register", []byte{0xff, 0xd0}, false},
+		{"amd64", "jmp rel8", []byte{0xeb, 1}, true},
+		{"amd64", "jmp rel32", []byte{0xe9, 1, 0, 0, 0}, true},
+		{"amd64", "jmp register", []byte{0xff, 0xe0}, false},
+		{"amd64", "jbe rel8", []byte{0x76, 1}, true},
+		{"amd64", "jbe rel32", []byte{0x0f, 0x86, 1, 0, 0, 0}, true},
+		{"amd64", "setbe al", []byte{0x0f, 0x96, 0xc0}, false},
+		{"amd64", "jrcxz", []byte{0xe3, 1}, false},
+		{"amd64", "ret", []byte{0xc3}, false},
+		{"amd64", "cmp rsp,[r14+16]", []byte{0x49, 0x3b, 0x66, 0x10}, false},
+		{"amd64", "pop rbp", []byte{0x5d}, false},
+		{"amd64", "long nop", []byte{0x0f, 0x1f, 0x44, 0, 0}, false},
+		{"amd64", "vzeroupper", []byte{0xc5, 0xf8, 0x77}, false},
+		{"arm64", "b", []byte{0x01, 0, 0, 0x14}, true},
+		{"arm64", "bl", []byte{0x01, 0, 0, 0x94}, true},
+		{"arm64", "b.ls", []byte{0x29, 0, 0, 0x54}, true},
+		{"arm64", "cbz x0", []byte{0x20, 0, 0, 0xb4}, true},
+		{"arm64", "tbnz w0", []byte{0x20, 0, 0, 0x37}, true},
+		{"arm64", "ret", []byte{0xc0, 0x03, 0x5f, 0xd6}, true},
+		{"arm64", "blr x5", []byte{0xa0, 0, 0x3f, 0xd6}, true},
+		{"arm64", "adrp x0", []byte{0, 0, 0, 0x90}, true},
+		{"arm64", "nop", []byte{0x1f, 0x20, 0x03, 0xd5}, false}, // only since Linux 6.13
+		{"arm64", "ldr x16,[x28,#16]", []byte{0x90, 0x0b, 0x40, 0xf9}, false},
+		{"arm64", "str x30,[sp,#-32]!", []byte{0xfe, 0x0f, 0x1e, 0xf8}, false},
+	} {
+		decode := decodeAMD64
+		if test.arch == "arm64" {
+			decode = decodeARM64
+		}
+		in, err := decode(test.code, 0x1000)
+		if err != nil || in.length != uint64(len(test.code)) || in.emulated != test.emulated {
+			t.Errorf("%s %s: %d bytes, emulated %v: %v", test.arch, test.what, in.length, in.emulated, err)
+		}
+	}
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metric
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tcpslo/tcpslo/exporter/histogram"
+	"github.com/tcpslo/tcpslo/exporter/names"
+)
+
+// family is one metric with all its series.
+type family struct {
+	definition Definition
+	desc       *prometheus.Desc
+	decoders   []decoder
+	values     []valueField
+	scale      float64
+	layout     *histogram.Layout
+	order      []int // of the labels, by name, as the exposition needs them
+	labelNames []string
+	constant   prometheus.Labels
+
+	generation uint64
+	labels     map[string]*rowLabels // by key; valid for one generation
+	series     map[string]*series    // of this scrape
+	retired    map[string]*series    // what rows counted that have left the map
+}
+
+// valueField is a field of the map's value and, where a metric has several,
+// the label value that stands for it.
+type valueField struct {
+	label string
+	field Field
+}
+
+// rowLabels is what a key means.
+type rowLabels struct {
+	series []string // identity of the series, one for each value field
+	values []string
+	alive  func() bool
+	serve  func() bool
+}
+
+// series is one set of label values with what its rows add up to.
+type series struct {
+	labels []string
+	serve  func() bool
+	number float64 // counter, gauge
+	rows   int
+	sum    uint64   // histogram
+	slots  []uint64 // histogram; borrowed from the read buffer while rows is 1
+	owned  bool     // slots are the series' own
+	pairs  []*dto.LabelPair
+}
+
+func newFamily(d Definition, source Source, layout *histogram.Layout, env Environment, constant prometheus.Labels) (*family, error) {
+	f := &family{
+		definition: d, layout: layout, constant: constant,
+		scale:   float64(Scales[d.Stored]),
+		labels:  map[string]*rowLabels{},
+		retired: map[string]*series{},
+	}
+	if d.Type == Histogram && layout == nil {
+		return nil, fmt.Errorf("a histogram needs buckets")
+	}
+	for _, label := range d.Labels {
+		decoder, err := newDecoder(label, source.Key, env)
+		if err != nil {
+			return nil, fmt.Errorf("label %q: %w", label.Name, err)
+		}
+		f.decoders = append(f.decoders, decoder)
+		f.labelNames = append(f.labelNames, label.Name)
+	}
+	if err := f.findValues(source); err != nil {
+		return nil, err
+	}
+	if d.Values != nil {
+		f.labelNames = append(f.labelNames, d.Values.Label)
+	}
+	for i := range f.labelNames {
+		f.order = append(f.order, i)
+	}
+	sort.Slice(f.order, func(i, j int) bool { return f.labelNames[f.order[i]] < f.labelNames[f.order[j]] })
+	f.desc = prometheus.NewDesc(names.Namespace+"_"+d.Name, d.Help, f.labelNames, constant)
+	return f, nil
+}
+
+func (f *family) findValues(source Source) error {
+	fields := map[string]string{"": f.definition.Value}
+	if f.definition.Values != nil {
+		fields = f.definition.Values.Fields
+	}
+	for label, path := range fields {
+		if path == "" {
+			path = "value"
+		}
+		field, err := FindField("value", source.Value, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.definition.Type == Histogram && int(field.Size) < 8*(1+f.layout.Slots()):
+			return fmt.Errorf("%w: %q has %d bytes, a sum and %d slots need %d", errSize, path, field.Size, f.layout.Slots(), 8*(1+f.layout.Slots()))
+		case f.definition.Type != Histogram && f.definition.Aggregate != Count && field.Size > 8:
+			return fmt.Errorf("%w: %q has %d bytes, name the field that is the value", errSize, path, field.Size)
+		}
+		f.values = append(f.values, valueField{label, field})
+	}
+	sort.Slice(f.values, func(i, j int) bool { return f.values[i].label < f.values[j].label })
+	return nil
+}
+
+// begin starts a scrape: from what the retired rows counted, as long as it
+// should be served.
+func (f *family) begin(generation uint64) {
+	if generation != f.generation || len(f.labels) > 4*len(f.series)+firstBatch {
+		clear(f.labels)
+		f.generation = generation
+	}
+	f.series = make(map[string]*series, len(f.series))
+	for id, s := range f.retired {
+		if s.serve != nil && !s.serve() {
+			delete(f.retired, id)
+			continue
+		}
+		f.series[id] = &series{labels: s.labels, serve: s.serve, number: s.number, sum: s.sum, slots: s.slots, rows: s.rows, pairs: s.pairs}
+	}
+}
+
+// labelsOf says what a key means, from memory if it can.
+func (f *family) labelsOf(key []byte) *rowLabels {
+	if known, ok := f.labels[string(key)]; ok {
+		return known
+	}
+	r := &row{key: key}
+	values := make([]string, 0, len(f.labelNames))
+	for _, decode := range f.decoders {
+		values = append(values, decode(r))
+	}
+	l := &rowLabels{values: values, alive: r.alive, serve: r.serve}
+	id := strings.Join(values, "\xff") // no label has it: they are all UTF-8
+	for _, v := range f.values {
+		l.series = append(l.series, id+"\xff"+v.label)
+	}
+	f.labels[string(key)] = l
+	return l
+}
+
+func (f *family) seriesOf(in map[string]*series, l *rowLabels, i int) *series {
+	s, ok := in[l.series[i]]
+	if !ok {
+		labels := l.values
+		if f.definition.Values != nil {
+			labels = append(labels[:len(labels):len(labels)], f.values[i].label)
+		}
+		s = &series{labels: labels, serve: l.serve}
+		in[l.series[i]] = s
+	}
+	return s
+}
+
+// add adds a row to the series of this scrape and tells whether the row's owner
+// still lives.
+func (f *family) add(key, value []byte) bool {
+	l := f.labelsOf(key)
+	alive := l.alive == nil || l.alive()
+	if !alive && f.definition.Type == Gauge {
+		return false // what a gauge showed has gone with its owner
+	}
+	for i := range f.values {
+		f.addValue(f.seriesOf(f.series, l, i), f.values[i].field.Bytes(value), false)
+	}
+	return alive
+}
+
+// retire adds a row to what is kept of rows that have left the map.
+func (f *family) retire(key, value []byte) {
+	if f.definition.Type == Gauge {
+		return
+	}
+	l := f.labelsOf(key)
+	for i := range f.values {
+		f.addValue(f.seriesOf(f.retired, l, i), f.values[i].field.Bytes(value), true)
+	}
+}
+
+func (f *family) addValue(s *series, value []byte, own bool) {
+	s.rows++
+	if f.definition.Type == Histogram {
+		f.addSlots(s, numbers(value), own)
+		return
+	}
+	number := float64(uintOf(value)) / f.scale
+	switch f.definition.Aggregate {
+	case Count:
+		s.number = float64(s.rows)
+	case Max:
+		s.number = max(s.number, number)
+	case Age:
+		s.number = max(s.number, monotonicSeconds()-float64(uintOf(value))/1e9)
+	default:
+		s.number += number
+	}
+}
+
+func (f *family) addSlots(s *series, value []uint64, own bool) {
+	sum, slots := value[0], value[1:1+f.layout.Slots()]
+	s.sum += sum
+	switch {
+	case s.slots == nil && !own:
+		s.slots = slots
+		return
+	case !s.owned:
+		s.slots = append(make([]uint64, 0, len(slots)), s.slots...)
+		s.slots = s.slots[:len(slots)]
+		s.owned = true
+	}
+	for i, n := range slots {
+		s.slots[i] += n
+	}
+}
+
+func (f *family) send(ch chan<- prometheus.Metric) {
+	for id, s := range f.series {
+		if s.pairs == nil {
+			s.pairs = f.pairs(s.labels)
+			if retired, ok := f.retired[id]; ok {
+				retired.pairs = s.pairs
+			}
+		}
+		if f.definition.Type == Histogram {
+			ch <- histogram.NewMetric(f.desc, s.pairs, f.layout.Fold(s.slots, s.sum))
+		} else {
+			ch <- &number{f.desc, s.pairs, f.definition.Type, s.number}
+		}
+	}
+}
+
+func (f *family) pairs(labels []string) []*dto.LabelPair {
+	pairs := make([]*dto.LabelPair, 0, len(labels)+len(f.constant))
+	for _, i := range f.order {
+		pairs = append(pairs, &dto.LabelPair{Name: proto.String(f.labelNames[i]), Value: proto.String(labels[i])})
+	}
+	for name, value := range f.constant {
+		pairs = append(pairs, &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)})
+	}
+	if len(f.constant) > 0 {
+		sort.Slice(pairs, func(i, j int) bool { return pairs[i].GetName() < pairs[j].GetName() })
+	}
+	return pairs
+}
+
+// number is a counter or a gauge with its label pairs made before.
+type number struct {
+	desc  *prometheus.Desc
+	pairs []*dto.LabelPair
+	kind  Type
+	value float64
+}
+
+func (n *number) Desc() *prometheus.Desc { return n.desc }
+
+func (n *number) Write(out *dto.Metric) error {
+	out.Label = n.pairs
+	if n.kind == Counter {
+		out.Counter = &dto.Counter{Value: proto.Float64(n.value)}
+	} else {
+		out.Gauge = &dto.Gauge{Value: proto.Float64(n.value)}
+	}
+	return nil
+}

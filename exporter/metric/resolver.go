@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metric
+
+import "net/netip"
+
+// Resolver answers what a number in a map key means on this machine at this
+// moment: which service owns a listener, which worker a socket is. Package
+// service implements it.
+type Resolver interface {
+	// ServiceOfListener names the service that owns a listener; "" where that is
+	// not known.
+	ServiceOfListener(listener Listener) string
+	// ListenerAlive tells whether the listener exists, or has gone so lately that
+	// its last values should still be served.
+	ListenerAlive(listener Listener) bool
+	// NetworkNamespace is "" for the exporter's own network namespace, else the
+	// inode number of the namespace.
+	NetworkNamespace(inode uint32) string
+	// Worker names a listening socket by its inode as "PID/FD".
+	Worker(inode uint64) string
+
+	// ServiceOfProcess names the service of a process that executes the
+	// executable with the given number.
+	ServiceOfProcess(tgid, executable uint32) string
+	// ProcessAlive tells whether the process still runs.
+	ProcessAlive(tgid uint32) bool
+	// ServiceAlive tells whether a service has a process, or lost its last one so
+	// lately that its last values should still be served.
+	ServiceAlive(service string) bool
+	// Route turns what a request says of its path into a route template.
+	Route(service, method, path string, source RouteSource) string
+
+	// Generation changes whenever an answer may have changed, so that labels can
+	// be kept from scrape to scrape.
+	Generation() uint64
+}
+
+// Listener is the identity of a listening TCP socket: all sockets of an
+// SO_REUSEPORT group are one listener.
+type Listener struct {
+	Address netip.AddrPort
+	Netns   uint32
+}
+
+// RouteSource says where the text of a path comes from.
+type RouteSource uint8
+
+// The values are those of enum path_source in bpf/http.bpf.c.
+const (
+	RoutePattern RouteSource = iota // Request.Pattern
+	RouteRaw                        // Request.URL.Path, the router left Pattern empty
+	RouteOther                      // no room for another path
+)

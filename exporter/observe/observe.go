@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package observe puts the parts together: it loads the probes that the
+// configuration asks for, keeps the discovery of services running and replaces
+// all of it on a reload, all or nothing.
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tcpslo/tcpslo/bpf"
+	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/metric"
+	"github.com/tcpslo/tcpslo/exporter/names"
+	"github.com/tcpslo/tcpslo/exporter/probe"
+	"github.com/tcpslo/tcpslo/exporter/service"
+)
+
+// Observer is everything that observes this machine. It is a
+// prometheus.Collector.
+type Observer struct {
+	log    *slog.Logger
+	prefer []string
+	kernel *probe.Kernel
+	trap   time.Duration
+
+	mu       sync.RWMutex
+	current  *generation
+	reloaded time.Time
+	failed   bool // the last reload
+}
+
+// generation is what one configuration has brought up.
+type generation struct {
+	config   *config.Config
+	set      *probe.Set
+	registry *service.Registry
+	stop     context.CancelFunc
+	stopped  chan struct{}
+	failure  error
+}
+
+// Start observes with a configuration.
+func Start(c *config.Config, prefer []string, log *slog.Logger) (*Observer, error) {
+	if missing := probe.MissingCapabilities(); len(missing) > 0 {
+		return nil, fmt.Errorf("%w: missing %v; run as root or give the exporter these capabilities", probe.ErrPermission, missing)
+	}
+	// Before Linux 5.11 maps count against this limit; where it can't be raised,
+	// creating a map says so.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		log.Debug("memory limit stays", "error", err)
+	}
+	kernel, err := probe.OpenKernel()
+	if err != nil {
+		return nil, err
+	}
+	o := &Observer{log: log, prefer: prefer, kernel: kernel}
+	if o.trap, err = kernel.MeasureTrap(); err != nil {
+		log.Warn("the cost of a uprobe could not be measured; probe_overhead_seconds_total leaves the trap out", "error", err)
+	}
+	if o.current, err = o.bringUp(c); err != nil {
+		return nil, err
+	}
+	o.reloaded = time.Now()
+	return o, nil
+}
+
+// Definitions reads the definitions of the built-in probes that the
+// configuration leaves on, and of the user's own.
+func Definitions(c *config.Config) ([]*probe.Definition, map[string][]byte, error) {
+	var definitions []*probe.Definition
+	objects := map[string][]byte{}
+	for _, builtin := range bpf.Probes() {
+		d, err := probe.ReadDefinition(builtin.File, builtin.YAML)
+		if err != nil {
+			return nil, nil, err
+		}
+		if d.Name != discoveryProbe && !c.CollectorEnabled(d.Name, true) {
+			continue
+		}
+		if objects[d.Name], err = bpf.Object(d.Name); err != nil {
+			return nil, nil, err
+		}
+		definitions = append(definitions, d)
+	}
+	own, err := ownDefinitions(c, objects)
+	if err != nil {
+		return nil, nil, err
+	}
+	definitions = append(definitions, own...)
+	return definitions, objects, checkNames(definitions)
+}
+
+// discoveryProbe wakes the discovery of services; it can't be switched off.
+const discoveryProbe = "service"
+
+func ownDefinitions(c *config.Config, objects map[string][]byte) ([]*probe.Definition, error) {
+	var definitions []*probe.Definition
+	var errs []error
+	files, err := c.ProbePaths()
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		d, object, err := ownDefinition(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		definitions = append(definitions, d)
+		objects[d.Name] = object
+	}
+	return definitions, errors.Join(errs...)
+}
+
+func ownDefinition(file string) (*probe.Definition, []byte, error) {
+	yaml, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := probe.ReadDefinition(file, yaml)
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.GoFunction != nil {
+		object, err := bpf.Object("go_function")
+		return d, object, err
+	}
+	name := d.Object
+	if name == "" {
+		name = d.Name + ".bpf.o"
+	}
+	object, err := os.ReadFile(filepath.Join(filepath.Dir(file), name))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: object of probe %q: %w; compile it with: clang -g -O2 -target bpf -c", file, d.Name, err)
+	}
+	return d, object, nil
+}
+
+// checkNames refuses two probes, or two metrics, with one name.
+func checkNames(definitions []*probe.Definition) error {
+	var errs []error
+	probes, metrics := map[string]string{}, map[string]string{}
+	for _, d := range definitions {
+		if before, ok := probes[d.Name]; ok {
+			errs = append(errs, fmt.Errorf("%s: duplicate probe %q, it is in %s too", d.File, d.Name, before))
+		}
+		probes[d.Name] = d.File
+		for _, m := range d.Metrics {
+			if before, ok := metrics[m.Name]; ok {
+				errs = append(errs, fmt.Errorf("%s: duplicate metric %q, it is in %s too", d.File, m.Name, before))
+			}
+			metrics[m.Name] = d.File
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bringUp loads all probes and waits until what runs now is observed.
+func (o *Observer) bringUp(c *config.Config) (*generation, error) {
+	definitions, objects, err := Definitions(c)
+	if err != nil {
+		return nil, err
+	}
+	registry, err := service.New(c)
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{config: c, registry: registry, set: &probe.Set{}, stopped: make(chan struct{})}
+	options, err := o.options(c, registry)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range definitions {
+		p, err := probe.Load(d, objects[d.Name], options)
+		if err != nil {
+			g.set.Close()
+			return nil, err
+		}
+		g.set.Probes = append(g.set.Probes, p)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	g.stop = stop
+	ready := make(chan struct{})
+	discovery := service.NewDiscovery(registry, o.log)
+	go func() {
+		defer close(g.stopped)
+		var events, wishes = g.set.Named(discoveryProbe).Map("events"), (*ebpf.Map)(nil)
+		if http := g.set.Named("http"); http != nil {
+			wishes = http.Map("wishes")
+		}
+		g.failure = discovery.Run(ctx, g.set, events, wishes, func() { close(ready) })
+	}()
+	select {
+	case <-ready:
+	case <-g.stopped:
+		g.set.Close()
+		return nil, g.failure
+	}
+	return g, nil
+}
+
+func (o *Observer) options(c *config.Config, registry *service.Registry) (probe.Options, error) {
+	boundaries, err := c.Histograms.RequestBuckets.Boundaries()
+	if err != nil {
+		return probe.Options{}, fmt.Errorf("histograms.request_buckets: %w", err)
+	}
+	return probe.Options{
+		Kernel:          o.kernel,
+		Environment:     metric.Environment{Resolver: registry, KernelBTF: o.kernel.BTF, Symbol: o.kernel.Symbol},
+		Log:             o.log,
+		RequestBuckets:  boundaries,
+		NativeSchema:    c.Histograms.NativeSchema,
+		Thresholds:      c.LatencyThresholds(),
+		Prefer:          o.prefer,
+		TrapNanoseconds: uint64(o.trap.Nanoseconds()),
+		MaxEntries:      mapSizes(c.Limits),
+	}, nil
+}
+
+// mapSizes gives the maps the sizes that the limits ask for.
+func mapSizes(l config.Limits) map[string]uint32 {
+	sizes := map[string]uint32{"requests_in_flight": uint32(l.RequestsInFlight)}
+	for _, name := range []string{"listeners", "listener_of_sock", "accept_queue_depth", "syn_queue_depth", "handshake_nanoseconds", "synack_retransmits", "accept_wait_nanoseconds"} {
+		sizes[name] = uint32(l.Listeners)
+	}
+	for _, name := range []string{"queued_connections", "accepted_connections"} { // a few CPUs or workers each
+		sizes[name] = uint32(4 * l.Listeners)
+	}
+	return sizes
+}
+
+func (g *generation) close() {
+	g.stop()
+	<-g.stopped
+	g.set.Close()
+}
+
+// Reload puts another configuration in force, or keeps the one there is and
+// says why. What only names things (services, routes) changes in place; if
+// probes or buckets change, all probes are loaded anew before the old ones go,
+// and counts begin at 0.
+func (o *Observer) Reload(load func() (*config.Config, error)) error {
+	c, err := load()
+	if err == nil {
+		err = o.replace(c)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failed = err != nil; err != nil {
+		return err
+	}
+	o.reloaded = time.Now()
+	return nil
+}
+
+func (o *Observer) replace(c *config.Config) error {
+	o.mu.RLock()
+	old := o.current
+	o.mu.RUnlock()
+	if sameProbes(old.config, c) {
+		if _, _, err := Definitions(c); err != nil {
+			return err
+		}
+		old.registry.SetConfig(c)
+		return nil
+	}
+	fresh, err := o.bringUp(c)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.current = fresh
+	o.mu.Unlock()
+	old.close()
+	return nil
+}
+
+// sameProbes tells whether two configurations load the same probes with the
+// same boundaries.
+func sameProbes(a, b *config.Config) bool {
+	return len(a.ProbeFiles)+len(b.ProbeFiles) == 0 &&
+		reflect.DeepEqual(a.Collectors, b.Collectors) &&
+		reflect.DeepEqual(a.Histograms, b.Histograms) &&
+		reflect.DeepEqual(a.Limits, b.Limits) &&
+		reflect.DeepEqual(a.LatencyThresholds(), b.LatencyThresholds())
+}
+
+// Registry is what is known of services now.
+func (o *Observer) Registry() *service.Registry {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.current.registry
+}
+
+// Status tells which variant each program got.
+func (o *Observer) Status() []probe.Status {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.current.set.Status()
+}
+
+// Describe sends nothing: which metrics there are depends on the probes.
+func (o *Observer) Describe(chan<- *prometheus.Desc) {}
+
+var (
+	reloadSuccess = names.ConfigReloadSuccess.Desc()
+	reloadTime    = names.ConfigReloadTime.Desc()
+	uprobeTrap    = names.UprobeTrap.Desc()
+)
+
+// Collect sends the metrics of all probes.
+func (o *Observer) Collect(ch chan<- prometheus.Metric) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	o.current.set.Collect(ch)
+	o.current.registry.Served()
+	success := 1.0
+	if o.failed {
+		success = 0
+	}
+	ch <- prometheus.MustNewConstMetric(reloadSuccess, prometheus.GaugeValue, success)
+	ch <- prometheus.MustNewConstMetric(reloadTime, prometheus.GaugeValue, float64(o.reloaded.UnixMilli())/1000)
+	ch <- prometheus.MustNewConstMetric(uprobeTrap, prometheus.GaugeValue, o.trap.Seconds())
+}
+
+// Close detaches all probes.
+func (o *Observer) Close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.current.close()
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tcpslo/tcpslo/exporter/metric"
+	"github.com/tcpslo/tcpslo/exporter/names"
+)
+
+var (
+	infoDesc = names.ProbeInfo.Desc()
+	hitsDesc = names.ProbeHits.Desc()
+	missDesc = names.ProbeMisses.Desc()
+	runDesc  = names.ProbeRun.Desc()
+	lostDesc = names.Lost.Desc()
+
+	entriesDesc  = names.MapEntries.Desc()
+	capacityDesc = names.MapCapacity.Desc()
+)
+
+// Status is one program of a probe and the variant that it got.
+type Status struct {
+	Probe   string   `json:"probe"`
+	Program string   `json:"program"`
+	Variant string   `json:"variant"` // "" where none works here
+	Refused []string `json:"refused"` // variants that come before, and why they do not work here
+}
+
+// Status tells which variant each program got, and why not another.
+func (p *Probe) Status() []Status {
+	var all []Status
+	for _, program := range p.programs {
+		all = append(all, Status{p.Definition.Name, program.Name, program.variant, program.refused})
+	}
+	for _, it := range p.iterators {
+		all = append(all, Status{p.Definition.Name, it.Name, "iter", nil})
+	}
+	return all
+}
+
+// readLostNames takes the names of what a probe may lose from its enum
+// lost_reason.
+func (p *Probe) readLostNames() error {
+	if p.maps["lost"] == nil {
+		return nil
+	}
+	var enum *btf.Enum
+	if err := p.spec.Types.TypeByName("lost_reason", &enum); err != nil {
+		return fmt.Errorf("%s: the object has a map \"lost\" and no enum lost_reason: %w", p.Definition.File, err)
+	}
+	p.lostNames = metric.EnumNames(enum, "LOST_")
+	for number, name := range p.lostNames {
+		if name == "end" {
+			delete(p.lostNames, number)
+		}
+	}
+	return nil
+}
+
+// Lost counts what the probe could not count, by reason.
+func (p *Probe) Lost() map[string]uint64 {
+	lost := make(map[string]uint64, len(p.lostNames))
+	for number, name := range p.lostNames {
+		var count uint64
+		if err := p.maps["lost"].Lookup(uint32(number), &count); err == nil {
+			lost[name] = count
+		}
+	}
+	return lost
+}
+
+// account sends what the probe costs and loses.
+func (p *Probe) account(ch chan<- prometheus.Metric) {
+	name := p.Definition.Name
+	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
+	}
+	for _, program := range p.programs {
+		if program.variant == "" {
+			continue
+		}
+		send(infoDesc, prometheus.GaugeValue, 1, name, program.Name, program.variant)
+		var total ebpf.ProgramStats
+		for _, function := range program.functions {
+			if stats, err := function.Stats(); err == nil {
+				total.RunCount += stats.RunCount
+				total.Runtime += stats.Runtime
+				total.RecursionMisses += stats.RecursionMisses
+			}
+		}
+		send(hitsDesc, prometheus.CounterValue, float64(total.RunCount), name, program.Name)
+		send(missDesc, prometheus.CounterValue, float64(total.RecursionMisses), name, program.Name)
+		send(runDesc, prometheus.CounterValue, total.Runtime.Seconds(), name, program.Name)
+	}
+	for reason, count := range p.Lost() {
+		send(lostDesc, prometheus.CounterValue, float64(count), name, reason)
+	}
+	counted := map[string]int{}
+	for _, t := range p.tables {
+		counted[t.Name()] = t.Entries()
+		send(capacityDesc, prometheus.GaugeValue, float64(t.Capacity()), name, t.Name())
+	}
+	for mapName, m := range p.maps {
+		if _, ok := counted[mapName]; ok || m.Type() != ebpf.Hash {
+			continue
+		}
+		entries, err := metric.CountEntries(m)
+		if err != nil {
+			continue
+		}
+		counted[mapName] = entries
+		send(capacityDesc, prometheus.GaugeValue, float64(m.MaxEntries()), name, mapName)
+	}
+	for mapName, entries := range counted {
+		send(entriesDesc, prometheus.GaugeValue, float64(entries), name, mapName)
+	}
+}
+
+// Set is all loaded probes. It is a prometheus.Collector.
+type Set struct {
+	Probes []*Probe
+}
+
+// Describe sends nothing: which metrics there are depends on the probes.
+func (s *Set) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends the metrics of every probe, and how long each took and whether
+// it succeeded. One that fails does not stop the others.
+func (s *Set) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range s.Probes {
+		began := time.Now()
+		err := p.Collect(ch)
+		success := 1.0
+		if err != nil {
+			success = 0
+			p.options.Log.Error("collector failed", "collector", p.Definition.Name, "error", err)
+		}
+		p.account(ch)
+		ch <- prometheus.MustNewConstMetric(durationDesc, prometheus.GaugeValue, time.Since(began).Seconds(), p.Definition.Name)
+		ch <- prometheus.MustNewConstMetric(successDesc, prometheus.GaugeValue, success, p.Definition.Name)
+	}
+}
+
+var (
+	durationDesc = names.CollectorDuration.Desc()
+	successDesc  = names.CollectorSuccess.Desc()
+)
+
+// Named returns a probe by name, nil if it is not loaded.
+func (s *Set) Named(name string) *Probe {
+	for _, p := range s.Probes {
+		if p.Definition.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// Status tells of every program of every probe.
+func (s *Set) Status() []Status {
+	var all []Status
+	for _, p := range s.Probes {
+		all = append(all, p.Status()...)
+	}
+	return all
+}
+
+// Close closes all probes at once.
+func (s *Set) Close() error {
+	errs := make(chan error, len(s.Probes))
+	for _, p := range s.Probes {
+		go func() { errs <- p.Close() }()
+	}
+	var all []error
+	for range s.Probes {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}

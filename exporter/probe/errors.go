@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, unix.EAGAIN) }
+
+// verifierLines is how much of the verifier's log an error shows: the last
+// lines name the instruction and the reason.
+const verifierLines = 8
+
+// explain makes an error of the kernel say what a person can do about it.
+func explain(err error) error {
+	var refused *ebpf.VerifierError
+	if errors.As(err, &refused) && len(refused.Log) > 0 {
+		log := refused.Log
+		if len(log) > verifierLines {
+			log = log[len(log)-verifierLines:]
+		}
+		return fmt.Errorf("the verifier refused the program: %w; its last lines:\n\t%s", refused.Cause, strings.Join(log, "\n\t"))
+	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		if missing := MissingCapabilities(); len(missing) > 0 {
+			return fmt.Errorf("%w: missing %s", ErrPermission, strings.Join(missing, ", "))
+		}
+		// cilium/ebpf guesses at MEMLOCK here, which would lead astray.
+		return fmt.Errorf("%w: refused with EPERM although the capabilities are there (a security module or a hypervisor may forbid it)", ErrUnavailable)
+	}
+	return err
+}
+
+// ErrPermission is wrapped by errors that a capability would cure.
+var ErrPermission = errors.New("no permission")
+
+// needed are the capabilities that the exporter needs to load and attach
+// (capabilities(7)); each can be replaced by CAP_SYS_ADMIN.
+var needed = []struct {
+	number int
+	name   string
+}{
+	{unix.CAP_BPF, "CAP_BPF"},
+	{unix.CAP_PERFMON, "CAP_PERFMON"},
+	{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE"},
+	{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"},
+	{unix.CAP_SYSLOG, "CAP_SYSLOG"},
+}
+
+// MissingCapabilities lists the capabilities that the process lacks to observe
+// other processes.
+func MissingCapabilities() []string {
+	effective, err := effectiveCapabilities()
+	if err != nil {
+		return nil
+	}
+	has := func(n int) bool { return effective&(1<<n) != 0 }
+	var missing []string
+	for _, capability := range needed {
+		if !has(capability.number) && !(has(unix.CAP_SYS_ADMIN) && (capability.number == unix.CAP_BPF || capability.number == unix.CAP_PERFMON)) {
+			missing = append(missing, capability.name)
+		}
+	}
+	return missing
+}
+
+func effectiveCapabilities() (uint64, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "CapEff:")
+	var set uint64
+	if _, err := fmt.Sscanf(rest, "%x", &set); err != nil {
+		return 0, fmt.Errorf("read CapEff: %w", err)
+	}
+	return set, nil
+}

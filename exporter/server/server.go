@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package server answers HTTP: the landing page, /metrics, health, reload and
+// the JSON interface.
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tcpslo/tcpslo/exporter/observe"
+)
+
+// Options of the HTTP interface.
+type Options struct {
+	Observer    *observe.Observer
+	Gatherer    prometheus.Gatherer
+	Log         *slog.Logger
+	MetricsPath string
+	MaxRequests int          // /metrics requests answered at once; 0 for no limit
+	Lifecycle   bool         // POST /-/reload is allowed
+	API         bool         // /api/v1 is there
+	Reload      func() error // reloads the configuration
+}
+
+// New returns the handler of everything.
+func New(o Options) (http.Handler, error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+o.MetricsPath, promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
+		ErrorLog:            slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: o.MaxRequests,
+		EnableOpenMetrics:   true,
+	}))
+	landing := &landingPage{observer: o.Observer, metricsPath: o.MetricsPath, api: o.API}
+	mux.Handle("GET /{$}", landing)
+	// The exporter listens only once everything is attached: it is ready when it
+	// answers at all.
+	mux.HandleFunc("GET /healthz", ok)
+	mux.HandleFunc("GET /readyz", ok)
+	mux.HandleFunc("/-/reload", o.reload)
+	if o.API {
+		mux.HandleFunc("GET /api/v1/services", func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, map[string]any{"services": o.Observer.Registry().Services()})
+		})
+		mux.HandleFunc("GET /api/v1/listeners", func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, map[string]any{"listeners": o.Observer.Registry().Listeners()})
+		})
+		mux.HandleFunc("GET /api/v1/probes", func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, map[string]any{"probes": o.Observer.Status()})
+		})
+	}
+	return mux, nil
+}
+
+func ok(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
+
+func (o Options) reload(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case !o.Lifecycle:
+		http.Error(w, "reload over HTTP is off; start with --web.enable-lifecycle or send SIGHUP", http.StatusForbidden)
+	case r.Method != http.MethodPost && r.Method != http.MethodPut:
+		w.Header().Set("Allow", "POST, PUT")
+		http.Error(w, "only POST and PUT reload", http.StatusMethodNotAllowed)
+	default:
+		if err := o.Reload(); err != nil {
+			http.Error(w, "the configuration stays as it was: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, "reloaded")
+	}
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	body, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(body, '\n'))
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/metric"
+	"github.com/tcpslo/tcpslo/exporter/probe"
+)
+
+// Discovery keeps a Registry up to date and attaches probes to the executables
+// that it finds.
+type Discovery struct {
+	registry *Registry
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	probes []*probe.Probe
+
+	events chan func() // what is done one after the other
+	done   chan struct{}
+}
+
+// NewDiscovery prepares the discovery of services.
+func NewDiscovery(r *Registry, log *slog.Logger) *Discovery {
+	return &Discovery{registry: r, log: log, events: make(chan func(), 256), done: make(chan struct{})}
+}
+
+func (d *Discovery) goProbes() []*probe.Probe {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.probes
+}
+
+// Run attaches the probes in set to what runs now and to what will, until the
+// context ends. events is the ring buffer of the probe "service", wishes that
+// of the probe "http" or nil. ready is called when the processes that run now
+// have been seen.
+func (d *Discovery) Run(ctx context.Context, set *probe.Set, events, wishes *ebpf.Map, ready func()) error {
+	for _, p := range set.Probes {
+		if p.IsGo() {
+			d.probes = append(d.probes, p)
+		}
+	}
+	defer close(d.done)
+	var readers []*ringbuf.Reader
+	defer func() {
+		for _, r := range readers {
+			r.Close()
+		}
+	}()
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	read := func(m *ebpf.Map, handle func(raw []byte)) error {
+		if m == nil {
+			return nil
+		}
+		r, err := ringbuf.NewReader(m)
+		if err != nil {
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		readers = append(readers, r)
+		wait.Go(func() {
+			<-ctx.Done()
+			r.Close()
+		})
+		wait.Go(func() { d.readRing(ctx, r, handle) })
+		return nil
+	}
+	if err := read(events, func(raw []byte) { d.handleEvent(raw) }); err != nil {
+		return err
+	}
+	if err := read(wishes, func(raw []byte) { d.handleWish(set, raw) }); err != nil {
+		return err
+	}
+	d.scan()
+	ready()
+	for {
+		select {
+		case <-ctx.Done():
+			d.detachAll()
+			return nil
+		case do := <-d.events:
+			do()
+		}
+	}
+}
+
+func (d *Discovery) readRing(ctx context.Context, r *ringbuf.Reader, handle func([]byte)) {
+	var record ringbuf.Record
+	for {
+		if err := r.ReadInto(&record); err != nil {
+			if !errors.Is(err, os.ErrClosed) && !errors.Is(err, ringbuf.ErrClosed) {
+				d.log.Error("ring buffer can't be read", "error", err)
+			}
+			return
+		}
+		raw := append([]byte(nil), record.RawSample...)
+		select {
+		case d.events <- func() { handle(raw) }:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Events of bpf/service.bpf.c (enum event_kind).
+const (
+	eventListen = 1
+	eventClose  = 2
+	eventExec   = 3
+	eventExit   = 4
+)
+
+// sizeofEvent is the size of struct event.
+const sizeofEvent = 40
+
+func (d *Discovery) handleEvent(raw []byte) {
+	if len(raw) < sizeofEvent {
+		return
+	}
+	tgid := binary.NativeEndian.Uint32(raw[4:])
+	inode := binary.NativeEndian.Uint64(raw[8:])
+	switch binary.NativeEndian.Uint32(raw) {
+	case eventListen:
+		d.listens(tgid, inode, metric.DecodeListener(raw[16:]))
+	case eventClose:
+		d.closes(inode)
+	case eventExec:
+		d.executes(tgid)
+	case eventExit:
+		d.ends(tgid)
+	}
+}
+
+// Wishes of bpf/http.bpf.c (enum wish_kind).
+const (
+	wishDrain  = 1
+	wishRouter = 2
+)
+
+func (d *Discovery) handleWish(set *probe.Set, raw []byte) {
+	if len(raw) < 8 {
+		return
+	}
+	switch binary.NativeEndian.Uint32(raw) {
+	case wishDrain:
+		if err := set.Named("http").Drain("request_nanoseconds"); err != nil {
+			d.log.Error("requests can't be drained", "error", err)
+		}
+	case wishRouter:
+		d.demand(binary.NativeEndian.Uint32(raw[4:]))
+	}
+}
+
+// scan looks at every process once, at start.
+func (d *Discovery) scan() {
+	all, err := allProcesses()
+	if err != nil {
+		d.log.Error("processes can't be listed", "error", err)
+		return
+	}
+	for _, tgid := range all {
+		d.executes(tgid)
+	}
+}
+
+// executes examines a process that executes a new program.
+func (d *Discovery) executes(tgid uint32) {
+	if tgid == uint32(os.Getpid()) {
+		return // the exporter does not observe itself
+	}
+	key, path, err := executableOf(tgid)
+	if err != nil {
+		if !isGone(err) {
+			d.log.Debug("process can't be examined", "pid", tgid, "error", err)
+		}
+		return
+	}
+	d.ends(tgid) // what it was before
+	x := d.executable(key, path, tgid)
+	p := &process{tgid: tgid, executable: x, facts: factsOf(tgid, path)}
+	for _, attached := range x.attached {
+		if err := attached.AddProcess(tgid); err != nil {
+			d.log.Warn("process is introduced late", "pid", tgid, "error", err)
+		}
+	}
+	r := d.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x.processes[tgid] = p
+	r.processes[tgid] = p
+	for _, s := range r.sockets {
+		if s.owner == tgid && !s.closed {
+			p.facts.Ports = append(p.facts.Ports, s.listener.Address.Port())
+		}
+	}
+	r.join(p)
+}
+
+// executable returns what is known of a file, after a look at it if it is new.
+func (d *Discovery) executable(key fileKey, path string, tgid uint32) *executable {
+	r := d.registry
+	r.mu.Lock()
+	x, known := r.executables[key]
+	if !known {
+		x = &executable{key: key, path: path, number: 1, processes: map[uint32]*process{}}
+		for r.numbers[x.number] != nil {
+			x.number++
+		}
+		r.executables[key], r.numbers[x.number] = x, x
+	}
+	if x.detach != nil {
+		x.detach.Stop()
+		x.detach = nil
+	}
+	r.mu.Unlock()
+	if !known {
+		found := d.identify(x, tgid)
+		r.mu.Lock()
+		x.identity = found
+		r.mu.Unlock()
+	}
+	return x
+}
+
+// ends forgets a process, and after a while the executable that it was the last
+// one to execute.
+func (d *Discovery) ends(tgid uint32) {
+	r := d.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.processes[tgid]
+	if !ok {
+		return
+	}
+	r.leave(p)
+	x := p.executable
+	delete(x.processes, tgid)
+	if len(x.processes) == 0 {
+		x.detach = time.AfterFunc(linger, func() {
+			select {
+			case d.events <- func() { d.forget(x) }:
+			case <-d.done:
+			}
+		})
+	}
+	var orphans []*socket
+	for _, s := range r.sockets {
+		if s.owner == tgid && !s.closed {
+			orphans = append(orphans, s)
+		}
+	}
+	if len(orphans) > 0 {
+		// A socket that is not closed by now has been inherited or handed over.
+		time.AfterFunc(time.Second, func() {
+			select {
+			case d.events <- func() { d.adopt(orphans) }:
+			case <-d.done:
+			}
+		})
+	}
+}
+
+// forget detaches probes from an executable that nobody executes any more.
+func (d *Discovery) forget(x *executable) {
+	r := d.registry
+	r.mu.Lock()
+	if len(x.processes) > 0 || r.executables[x.key] != x {
+		r.mu.Unlock()
+		return
+	}
+	delete(r.executables, x.key)
+	delete(r.numbers, x.number)
+	r.mu.Unlock()
+	for name, attached := range x.attached {
+		attached.Close()
+		d.log.Info("probe detached: no process left", "probe", name, "executable", x.path)
+	}
+}
+
+func (d *Discovery) detachAll() {
+	for _, x := range d.registry.executables {
+		for _, attached := range x.attached {
+			attached.Close()
+		}
+	}
+}
+
+// listens notes a listening socket.
+func (d *Discovery) listens(tgid uint32, inode uint64, l metric.Listener) {
+	r := d.registry
+	fd, found := descriptorOf(tgid, inode)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, known := r.sockets[inode]
+	if !known || s.closed {
+		s = &socket{inode: inode, listener: l}
+		r.sockets[inode] = s
+	} else if _, owned := r.processes[s.owner]; owned {
+		return // another process holds the same socket
+	}
+	s.owner, s.worker = tgid, formatUint(uint64(tgid))
+	if found {
+		s.worker += "/" + formatUint(uint64(fd))
+	}
+	owner := r.listenerOf(l)
+	owner.sockets[inode] = s
+	owner.gone = departure{}
+	r.generation++
+	if p, ok := r.processes[tgid]; ok {
+		p.facts.Ports = append(p.facts.Ports, l.Address.Port())
+		r.rename(p)
+		owner.service = p.service
+	}
+}
+
+// closes notes that a listening socket was closed.
+func (d *Discovery) closes(inode uint64) {
+	r := d.registry
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.sockets[inode]
+	if !ok || s.closed {
+		return
+	}
+	s.closed = true
+	l := r.listenerOf(s.listener)
+	delete(l.sockets, inode)
+	if len(l.sockets) == 0 {
+		l.gone = departure{at: r.now()}
+	}
+	r.generation++
+}
+
+// adopt finds the processes that hold the sockets of one that has ended.
+func (d *Discovery) adopt(orphans []*socket) {
+	all, err := allProcesses()
+	if err != nil {
+		d.log.Error("processes can't be listed", "error", err)
+		return
+	}
+	for _, s := range orphans {
+		d.registry.mu.Lock()
+		_, owned := d.registry.processes[s.owner]
+		skip := s.closed || owned
+		d.registry.mu.Unlock()
+		if skip {
+			continue
+		}
+		for _, tgid := range all {
+			if _, holds := descriptorOf(tgid, s.inode); holds {
+				d.listens(tgid, s.inode, s.listener)
+				break
+			}
+		}
+	}
+}
+
+// join counts a process among those of its service.
+func (r *Registry) join(p *process) {
+	p.service, _ = r.config.ServiceFor(p.facts)
+	s := r.serviceNamed(p.service)
+	s.processes++
+	s.gone = departure{}
+	r.generation++
+	for _, socket := range r.sockets {
+		if socket.owner == p.tgid && !socket.closed {
+			r.listenerOf(socket.listener).service = p.service
+		}
+	}
+}
+
+func (r *Registry) leave(p *process) {
+	delete(r.processes, p.tgid)
+	r.ended[processKey{p.tgid, p.executable.number}] = p.service
+	s := r.serviceNamed(p.service)
+	if s.processes--; s.processes == 0 {
+		s.gone = departure{at: r.now()}
+	}
+	r.generation++
+}
+
+// rename finds the service of a process anew, after something that it is
+// matched by has changed.
+func (r *Registry) rename(p *process) {
+	name, _ := r.config.ServiceFor(p.facts)
+	if name == p.service {
+		return
+	}
+	old := r.serviceNamed(p.service)
+	if old.processes--; old.processes == 0 {
+		old.gone = departure{at: r.now()}
+	}
+	r.join(p)
+}
+
+// SetConfig puts another configuration in force: processes may get other names,
+// requests other routes.
+func (r *Registry) SetConfig(c *config.Config) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.config = c
+	for _, p := range r.processes {
+		r.rename(p)
+	}
+	r.generation++
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tcpslo/tcpslo/exporter/config"
+)
+
+// proc is where processes are read. The exporter must see the host's processes:
+// in a container it needs the host's PID namespace.
+const proc = "/proc"
+
+func formatUint(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func processPath(tgid uint32, name string) string {
+	return filepath.Join(proc, formatUint(uint64(tgid)), name)
+}
+
+func processExists(tgid uint32) bool {
+	return unix.Kill(int(tgid), 0) != unix.ESRCH
+}
+
+// netnsOf returns the inode of a process's network namespace.
+func netnsOf(process string) (uint32, error) {
+	var stat unix.Stat_t
+	path := filepath.Join(proc, process, "ns/net")
+	if err := unix.Stat(path, &stat); err != nil {
+		return 0, fmt.Errorf("stat %s: %w", path, err)
+	}
+	return uint32(stat.Ino), nil
+}
+
+// fileKey identifies the file that a process executes. Size and time tell a
+// file apart from a later one that got the same inode.
+type fileKey struct {
+	device, inode uint64 // device as the kernel writes it: major << 20 | minor
+	size, changed int64
+}
+
+// executableOf finds out which file a process executes. It works across mount
+// namespaces and for files that were deleted or replaced: /proc/PID/exe leads
+// to the file itself.
+func executableOf(tgid uint32) (key fileKey, path string, err error) {
+	link := processPath(tgid, "exe")
+	if path, err = os.Readlink(link); err != nil {
+		return key, "", err
+	}
+	var stat unix.Stat_t
+	if err := unix.Stat(link, &stat); err != nil {
+		return key, "", fmt.Errorf("stat %s: %w", link, err)
+	}
+	key = fileKey{
+		device:  uint64(unix.Major(stat.Dev))<<20 | uint64(unix.Minor(stat.Dev)),
+		inode:   stat.Ino,
+		size:    stat.Size,
+		changed: stat.Ctim.Nano(),
+	}
+	return key, strings.TrimSuffix(path, " (deleted)"), nil
+}
+
+// factsOf reads what services are matched by.
+func factsOf(tgid uint32, executable string) config.Process {
+	facts := config.Process{Executable: executable}
+	if line, err := os.ReadFile(processPath(tgid, "cmdline")); err == nil {
+		facts.CommandLine = strings.TrimRight(strings.ReplaceAll(string(line), "\x00", " "), " ")
+	}
+	if groups, err := os.ReadFile(processPath(tgid, "cgroup")); err == nil {
+		facts.Cgroup = cgroupPath(string(groups))
+	}
+	var stat unix.Stat_t
+	if unix.Stat(processPath(tgid, ""), &stat) == nil {
+		facts.UID = stat.Uid
+	}
+	if u, err := user.LookupId(strconv.FormatUint(uint64(facts.UID), 10)); err == nil {
+		facts.User = u.Username
+	}
+	return facts
+}
+
+// cgroupPath takes the path of the unified hierarchy, or of the first one that
+// there is, from /proc/PID/cgroup (cgroups(7)).
+func cgroupPath(text string) string {
+	first := ""
+	for line := range strings.Lines(text) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		if parts[0] == "0" {
+			return parts[2]
+		}
+		if first == "" {
+			first = parts[2]
+		}
+	}
+	return first
+}
+
+// descriptorOf finds the file descriptor by which a process holds a socket.
+func descriptorOf(tgid uint32, inode uint64) (int, bool) {
+	directory := processPath(tgid, "fd")
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return 0, false
+	}
+	want := fmt.Sprintf("socket:[%d]", inode)
+	for _, entry := range entries {
+		target, err := os.Readlink(filepath.Join(directory, entry.Name()))
+		if err == nil && target == want {
+			fd, err := strconv.Atoi(entry.Name())
+			return fd, err == nil
+		}
+	}
+	return 0, false
+}
+
+// allProcesses lists the numbers of all processes.
+func allProcesses() ([]uint32, error) {
+	entries, err := os.ReadDir(proc)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", proc, err)
+	}
+	var all []uint32
+	for _, entry := range entries {
+		if n, err := strconv.ParseUint(entry.Name(), 10, 32); err == nil {
+			all = append(all, uint32(n))
+		}
+	}
+	return all, nil
+}
+
+// isGone tells an error that only says that the process has ended, or that it
+// is a thread of the kernel.
+func isGone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+}

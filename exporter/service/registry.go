@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package service knows which services run on this machine: their processes,
+// their executables and their listening sockets, as they come and go. It is
+// woken by events (a socket begins to listen, a process executes or ends) and
+// reads /proc for the process that an event names, never on a timer.
+package service
+
+import (
+	"sync"
+	"time"
+
+	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/metric"
+	"github.com/tcpslo/tcpslo/exporter/route"
+)
+
+// Registry is what is known of services. It implements metric.Resolver.
+type Registry struct {
+	ownNetns uint32
+	now      func() time.Time
+
+	mu          sync.Mutex
+	config      *config.Config
+	generation  uint64
+	processes   map[uint32]*process
+	ended       map[processKey]string // service of processes that ended, until their counts are served
+	executables map[fileKey]*executable
+	numbers     map[uint32]*executable
+	listeners   map[metric.Listener]*listener
+	sockets     map[uint64]*socket
+	services    map[string]*service
+	paths       *route.Limiter
+}
+
+// processKey tells a process from a later one with the same number.
+type processKey struct{ tgid, executable uint32 }
+
+// process is a live process.
+type process struct {
+	tgid       uint32
+	executable *executable // nil until it was examined, or for a kernel thread
+	facts      config.Process
+	service    string
+}
+
+// listener is the identity under which sockets are counted.
+type listener struct {
+	sockets map[uint64]*socket // open ones
+	gone    departure
+	service string // of the last owner, for the time after
+}
+
+// socket is a listening TCP socket.
+type socket struct {
+	inode    uint64
+	listener metric.Listener
+	owner    uint32 // process that listens
+	worker   string // PID/FD
+	closed   bool
+}
+
+// service is a name under which processes are counted.
+type service struct {
+	gone      departure
+	processes int
+	learned   map[string]bool
+	templates *route.Set
+}
+
+// departure tells when something has gone, and whether its last values have been
+// served since.
+type departure struct {
+	at     time.Time // zero while it is there
+	served bool
+}
+
+// How long the last values of what has gone are served: at least for a short
+// while, so that two Prometheus servers see them, then until a scrape has seen
+// them.
+const longestRetention = 5 * time.Minute
+
+func (d departure) keep(now time.Time, retention time.Duration) bool {
+	if d.at.IsZero() {
+		return true
+	}
+	age := now.Sub(d.at)
+	return age < retention || !d.served && age < longestRetention
+}
+
+// New returns an empty registry.
+func New(c *config.Config) (*Registry, error) {
+	inode, err := netnsOf("self")
+	if err != nil {
+		return nil, err
+	}
+	return &Registry{
+		ownNetns: inode, now: time.Now, config: c,
+		processes: map[uint32]*process{}, ended: map[processKey]string{},
+		executables: map[fileKey]*executable{}, numbers: map[uint32]*executable{},
+		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{},
+		services: map[string]*service{}, paths: route.NewLimiter(c.Limits.PathsPerService),
+	}, nil
+}
+
+var _ metric.Resolver = (*Registry)(nil)
+
+// Generation changes with every answer.
+func (r *Registry) Generation() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.generation
+}
+
+// NetworkNamespace is "" for the exporter's own namespace.
+func (r *Registry) NetworkNamespace(inode uint32) string {
+	if inode == r.ownNetns {
+		return ""
+	}
+	return formatUint(uint64(inode))
+}
+
+// ServiceOfListener names the service that owns a listener.
+func (r *Registry) ServiceOfListener(l metric.Listener) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.listenerOf(l).service
+}
+
+// listenerOf returns a listener. One that was never announced is taken for one
+// that has just gone: if it is real, the announcement is on its way.
+func (r *Registry) listenerOf(l metric.Listener) *listener {
+	known, ok := r.listeners[l]
+	if !ok {
+		known = &listener{sockets: map[uint64]*socket{}, gone: departure{at: r.now()}}
+		r.listeners[l] = known
+	}
+	return known
+}
+
+// ListenerAlive tells whether a listener's values should be served.
+func (r *Registry) ListenerAlive(l metric.Listener) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.listenerOf(l).gone.keep(r.now(), r.config.Limits.SeriesRetention)
+}
+
+// Worker names a listening socket as PID/FD.
+func (r *Registry) Worker(inode uint64) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, ok := r.sockets[inode]; ok {
+		return s.worker
+	}
+	return ""
+}
+
+// ServiceOfProcess names the service of a process that executes the executable
+// with a number.
+func (r *Registry) ServiceOfProcess(tgid, number uint32) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.processes[tgid]
+	if ok && (number == 0 || p.executable != nil && p.executable.number == number) {
+		return p.service
+	}
+	if name, ok := r.ended[processKey{tgid, number}]; ok {
+		return name
+	}
+	if x, ok := r.numbers[number]; ok {
+		return x.name()
+	}
+	return ""
+}
+
+// ProcessAlive tells whether a process runs.
+func (r *Registry) ProcessAlive(tgid uint32) bool {
+	r.mu.Lock()
+	_, ok := r.processes[tgid]
+	r.mu.Unlock()
+	return ok || processExists(tgid)
+}
+
+// ServiceAlive tells whether a service's values should be served.
+func (r *Registry) ServiceAlive(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.services[name]
+	return ok && s.gone.keep(r.now(), r.config.Limits.SeriesRetention)
+}
+
+// Served says that a scrape has been answered: what has gone may be forgotten
+// when its time is up.
+func (r *Registry) Served() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, retention := r.now(), r.config.Limits.SeriesRetention
+	for identity, l := range r.listeners {
+		if l.gone.served = true; !l.gone.keep(now, retention) {
+			delete(r.listeners, identity)
+			r.generation++
+		}
+	}
+	for inode, s := range r.sockets {
+		if _, ok := r.listeners[s.listener]; s.closed && !ok {
+			delete(r.sockets, inode)
+		}
+	}
+	for name, s := range r.services {
+		if s.gone.served = true; !s.gone.keep(now, retention) {
+			delete(r.services, name)
+			r.paths.Forget(name)
+		}
+	}
+	for key, name := range r.ended {
+		if _, ok := r.services[name]; !ok {
+			delete(r.ended, key)
+		}
+	}
+}
+
+// serviceNamed returns a service, new ones too.
+func (r *Registry) serviceNamed(name string) *service {
+	s, ok := r.services[name]
+	if !ok {
+		s = &service{learned: map[string]bool{}}
+		r.services[name] = s
+	}
+	return s
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// verdict is how a run on one kernel ended.
+type verdict string
+
+const (
+	passed      verdict = "passed"
+	failed      verdict = "failed"      // the test ended with a code other than 0
+	panicked    verdict = "guest panic" // the kernel crashed, under the test or before it
+	timedOut    verdict = "timeout"
+	noOutcome   verdict = "no result" // the machine ended and did not say how the test did
+	notStarted  verdict = "not started"
+	interrupted verdict = "interrupted"
+)
+
+// Exit codes beside those of the test. They are those of timeout(1) and env(1).
+const (
+	exitNoOutcome = 124 // a machine ended without the test's own exit code
+	exitRunner    = 125 // the runner could not do its work
+)
+
+// result is what is known of the run on one kernel.
+type result struct {
+	kernel  string
+	release string // as uname -r prints it
+	verdict verdict
+	code    int           // of a test that failed
+	wall    time.Duration // from the start of QEMU to its end
+	detail  string        // for a person: the end of the console's log
+}
+
+// String returns the verdict, with the exit code of a test that failed.
+func (r result) String() string {
+	if r.verdict == failed {
+		return fmt.Sprintf("failed (exit code %d)", r.code)
+	}
+	return string(r.verdict)
+}
+
+// exitCode returns the code to end with: 124 if any machine died, since nothing
+// is known of the test then, else the code of the first test that failed, else 0.
+// Nothing is ever run a second time: a guest that crashes now and then is a finding.
+func exitCode(results []result) int {
+	code := 0
+	for _, r := range results {
+		switch r.verdict {
+		case passed:
+		case failed:
+			if code == 0 {
+				code = r.code
+			}
+		default:
+			return exitNoOutcome
+		}
+	}
+	return code
+}
+
+// writeSummary prints a table of the results.
+func writeSummary(w io.Writer, results []result) error {
+	var table strings.Builder
+	tabs := tabwriter.NewWriter(&table, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(tabs, "KERNEL\tVERSION\tRESULT\tWALL TIME")
+	for _, r := range results {
+		fmt.Fprintf(tabs, "%s\t%s\t%s\t%.1f s\n", r.kernel, r.release, r, r.wall.Seconds())
+	}
+	if err := tabs.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, table.String())
+	return err
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package labtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+)
+
+// Service is one element of GET /api/v1/services.
+type Service struct {
+	Name       string `json:"name"`
+	Executable string `json:"executable"`
+	PIDs       []int  `json:"pids"`
+	GoVersion  string `json:"go_version"`
+	HTTP       struct {
+		State  string `json:"state"` // "attached" or "not_attached"
+		Reason string `json:"reason"`
+	} `json:"http"`
+	Listeners []struct {
+		Listener string `json:"listener"`
+		NetNS    string `json:"netns"`
+		Inode    uint64 `json:"inode"`
+	} `json:"listeners"`
+}
+
+// ListenerInfo is one element of GET /api/v1/listeners: a listening socket.
+type ListenerInfo struct {
+	Listener string `json:"listener"`
+	NetNS    string `json:"netns"`
+	Service  string `json:"service"`
+	PID      int    `json:"pid"`
+	Worker   string `json:"worker"`
+}
+
+// Services reads GET /api/v1/services.
+func (e *Exporter) Services() []Service {
+	e.t.Helper()
+	var answer struct {
+		Services []Service `json:"services"`
+	}
+	e.getJSON("/api/v1/services", &answer)
+	return answer.Services
+}
+
+// Listeners reads GET /api/v1/listeners.
+func (e *Exporter) Listeners() []ListenerInfo {
+	e.t.Helper()
+	var answer struct {
+		Listeners []ListenerInfo `json:"listeners"`
+	}
+	e.getJSON("/api/v1/listeners", &answer)
+	return answer.Listeners
+}
+
+// WaitAttached waits until the service that the process pid belongs to has its
+// HTTP probes attached, and returns it.
+func (e *Exporter) WaitAttached(pid int) Service {
+	e.t.Helper()
+	var found Service
+	Eventually(e.t, func() error {
+		for _, s := range e.Services() {
+			if slices.Contains(s.PIDs, pid) {
+				if s.HTTP.State != "attached" {
+					return fmt.Errorf("process %d is service %q, http probes %q: %s", pid, s.Name, s.HTTP.State, s.HTTP.Reason)
+				}
+				found = s
+				return nil
+			}
+		}
+		return fmt.Errorf("no service has process %d", pid)
+	})
+	return found
+}
+
+// WaitListener waits until the exporter knows the process that listens on addr
+// ("127.0.0.1:8080") in its own namespace.
+func (e *Exporter) WaitListener(addr string) ListenerInfo {
+	e.t.Helper()
+	return e.WaitListeners(1, func(l ListenerInfo) bool { return l.Listener == addr && l.NetNS == "" && l.PID != 0 })[0]
+}
+
+// WaitListeners waits until n listening sockets satisfy match.
+func (e *Exporter) WaitListeners(n int, match func(ListenerInfo) bool) []ListenerInfo {
+	e.t.Helper()
+	var found []ListenerInfo
+	Eventually(e.t, func() error {
+		all := e.Listeners()
+		found = slices.DeleteFunc(slices.Clone(all), func(l ListenerInfo) bool { return !match(l) })
+		if len(found) != n {
+			return fmt.Errorf("%d listeners match, want %d, among %+v", len(found), n, all)
+		}
+		return nil
+	})
+	return found
+}
+
+func (e *Exporter) getJSON(path string, into any) {
+	e.t.Helper()
+	a, err := e.do(http.MethodGet, path, "")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if a.status != http.StatusOK {
+		e.t.Fatalf("GET %s answered %d: %s", path, a.status, a.body)
+	}
+	if err := json.Unmarshal(a.body, into); err != nil {
+		e.t.Fatalf("GET %s: %v in %s", path, err, a.body)
+	}
+}

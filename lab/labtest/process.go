@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package labtest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is a child that never outlives the test process, not even when that
+// one is killed for taking too long.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the child has been waited for
+	err  error         // what Wait returned, valid once done is closed
+}
+
+// startProcess starts cmd in the namespace ns (nil: the test process's own).
+func startProcess(ns *NetNS, cmd *exec.Cmd) (*process, error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.WaitDelay = 2 * time.Second
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	if ns != nil {
+		if err := ns.Do(cmd.Start); err != nil {
+			return nil, err
+		}
+		go func() {
+			p.err = cmd.Wait()
+			close(p.done)
+		}()
+		return p, nil
+	}
+	started := make(chan error)
+	go func() {
+		// Pdeathsig is sent when the thread that forked ends, not the
+		// process, so the thread is kept for as long as the child lives.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, <-started
+}
+
+// stop sends sig and returns the exit code, or an error if the child was ended
+// by a signal or is still there after the limit; it is then killed.
+func (p *process) stop(sig os.Signal, limit time.Duration) (int, error) {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return -1, fmt.Errorf("send %s: %w", sig, err)
+	}
+	return p.wait(limit)
+}
+
+func (p *process) wait(limit time.Duration) (int, error) {
+	select {
+	case <-p.done:
+	case <-time.After(limit * patience()):
+		p.cmd.Process.Kill()
+		<-p.done
+		return -1, fmt.Errorf("process %d had not ended after %s", p.cmd.Process.Pid, limit*patience())
+	}
+	if state := p.cmd.ProcessState; !state.Exited() {
+		return -1, fmt.Errorf("process %d ended by %s", p.cmd.Process.Pid, state)
+	}
+	return p.cmd.ProcessState.ExitCode(), nil
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// lockedBuffer collects the output of a child while the test reads it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// OpenFiles counts the open file descriptors of a process by kind: "socket",
+// "pipe", "anon_inode:bpf-map", "anon_inode:bpf_link", "anon_inode:[perf_event]",
+// or the path of a file. Source: the links in /proc/PID/fd (proc(5)).
+func OpenFiles(pid int) (map[string]int, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list open files: %w", err)
+	}
+	kinds := map[string]int{}
+	for _, e := range entries {
+		target, err := os.Readlink(dir + "/" + e.Name())
+		if errors.Is(err, os.ErrNotExist) {
+			continue // closed since the listing
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read open file: %w", err)
+		}
+		if kind, _, numbered := strings.Cut(target, ":["); numbered && !strings.HasPrefix(target, "anon_inode:") {
+			target = kind
+		}
+		kinds[target]++
+	}
+	return kinds, nil
+}
