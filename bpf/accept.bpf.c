@@ -15,13 +15,22 @@ struct cpu_key {
 	__u32 cpu;
 };
 
+/* Who accepts: a process, and which of its listening sockets. A socket that
+ * was inherited has several such workers. */
+struct worker {
+	__u64 socket; /* inode */
+	__u32 tgid;
+	__u32 unused;
+};
+
 struct worker_key {
 	struct listener_key key;
-	__u64 worker; /* inode of the listening socket */
+	struct worker worker;
 };
 
 struct stamp {
-	struct worker_key worker;
+	struct listener_key key;
+	__u64 socket;    /* inode of the listening socket */
 	__u64 queued_at; /* CLOCK_MONOTONIC, nanoseconds */
 };
 
@@ -61,14 +70,14 @@ static __always_inline int queued(const struct sock *listener, const struct sock
 	struct stamp stamp = {};
 	__u64 address = (__u64)child;
 
-	read_listener_key(&stamp.worker.key, listener);
-	cpu.key = stamp.worker.key;
+	read_listener_key(&stamp.key, listener);
+	cpu.key = stamp.key;
 	cpu.cpu = bpf_get_smp_processor_id();
 	add_to(&queued_connections, &cpu, 1);
 
 	if (!child)
 		return 0;
-	stamp.worker.worker = socket_inode(listener);
+	stamp.socket = socket_inode(listener);
 	stamp.queued_at = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&waiting, &address, &stamp, BPF_ANY))
 		count_lost(LOST_MAP_FULL);
@@ -101,11 +110,13 @@ static __always_inline int accepted(const struct sock *child)
 {
 	__u64 address = (__u64)child, now = bpf_ktime_get_ns();
 	struct stamp *stamp = bpf_map_lookup_elem(&waiting, &address);
-	struct worker_key worker;
+	struct worker_key worker = {};
 
 	if (!stamp)
 		return 0; /* queued before the probe was there */
-	worker = stamp->worker;
+	worker.key = stamp->key;
+	worker.worker.socket = stamp->socket;
+	worker.worker.tgid = bpf_get_current_pid_tgid() >> 32;
 	now -= stamp->queued_at;
 	bpf_map_delete_elem(&waiting, &address);
 	add_to(&accepted_connections, &worker, 1);

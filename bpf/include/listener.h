@@ -20,7 +20,8 @@ struct address {
 
 struct listener_key {
 	struct address listener;
-	__u32 netns; /* inode of the network namespace */
+	__u32 netns;        /* inode of the network namespace */
+	__u64 netns_cookie; /* inodes are used again, cookies (Linux 5.12) are not */
 };
 
 static __always_inline void read_listener_key(struct listener_key *key, const struct sock *sk)
@@ -36,6 +37,8 @@ static __always_inline void read_listener_key(struct listener_key *key, const st
 		__builtin_memcpy(key->listener.ip, &ip, sizeof(ip));
 	}
 	key->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (bpf_core_field_exists(struct net, net_cookie))
+		key->netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
 }
 
 /*

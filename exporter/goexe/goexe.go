@@ -10,6 +10,7 @@
 //
 //	runtime.firstmoduledata   where everything else is         moduledata.go
 //	the pclntab               functions, for tracebacks        pclntab.go
+//	inline trees              what was inlined, likewise       inline.go
 //	type descriptors          fields, for reflection and GC    rtti.go
 //	itabs                     which type is in an interface    itab.go
 //	the machine code          where a probe may stand          sites.go
@@ -119,7 +120,7 @@ func OpenReader(r io.ReaderAt, size int64) (*Executable, error) {
 		arch:       img.arch,
 		goVersion:  info.GoVersion,
 		mainModule: info.Main.Path,
-		functions:  newFunctionTable(img, module),
+		functions:  newFunctionTable(img, module, minor),
 		types:      newTypeTable(img, module, minor),
 	}, nil
 }

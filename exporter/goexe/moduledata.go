@@ -22,6 +22,7 @@ type moduledata struct {
 	functions     span // of ftab entries, the last of which only ends the one before
 
 	types, etypes uint64
+	functionData  uint64 // gofunc: what the data that belongs to functions is relative to
 
 	// Up to Go 1.26, tables say where the types that reflection can find by name
 	// and the itabs are.
@@ -48,16 +49,16 @@ const (
 // release (runtime/symtab.go of each). A word that the release lacks is 0.
 type moduleLayout struct {
 	since                                 int // minor version
-	types, etypes                         int
+	types, etypes, functionData           int
 	typelinks, itablinks                  int
 	typelinkBytes, itabOffset, itabLength int
 }
 
 var moduleLayouts = []moduleLayout{
-	{since: 18, types: 35, etypes: 36, typelinks: 42, itablinks: 45},
-	{since: 20, types: 37, etypes: 38, typelinks: 44, itablinks: 47}, // covctrs, ecovctrs
-	{since: 26, types: 37, etypes: 38, typelinks: 45, itablinks: 48}, // epclntab
-	{since: 27, types: 37, etypes: 39, typelinkBytes: 38, itabOffset: 40, itabLength: 41},
+	{since: 18, types: 35, etypes: 36, functionData: 38, typelinks: 42, itablinks: 45},
+	{since: 20, types: 37, etypes: 38, functionData: 40, typelinks: 44, itablinks: 47}, // covctrs, ecovctrs
+	{since: 26, types: 37, etypes: 38, functionData: 40, typelinks: 45, itablinks: 48}, // epclntab
+	{since: 27, types: 37, etypes: 39, functionData: 43, typelinkBytes: 38, itabOffset: 40, itabLength: 41},
 }
 
 // pclntabMagic is the first word of the pclntab since each release
@@ -190,6 +191,7 @@ func readModuledata(img *image, address uint64, layout moduleLayout, magic uint3
 		functions:     slice(moduleFunctions, functabEntrySize),
 		types:         pointer(layout.types),
 		etypes:        pointer(layout.etypes),
+		functionData:  pointer(layout.functionData),
 		typelinks:     slice(layout.typelinks, 4),
 		itablinks:     slice(layout.itablinks, word),
 		typelinkBytes: number(layout.typelinkBytes),

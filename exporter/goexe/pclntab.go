@@ -25,6 +25,7 @@ const (
 	// Fields of runtime._func (runtime/runtime2.go, Go 1.18 to 1.27).
 	funcNameOffset = 4  // uint32, in functionNames
 	funcStackTable = 16 // uint32, in pcTables
+	funcTableCount = 28 // uint32: npcdata
 
 	// maxFunctions bounds the table that a lookup by name keeps, at 4 bytes each.
 	// The largest executables have a few hundred thousand.
@@ -40,11 +41,12 @@ const (
 type functionTable struct {
 	image       *image
 	module      *moduledata
+	minor       int
 	nameOffsets []uint32 // of each function in address order; nil until one is sought by name
 }
 
-func newFunctionTable(img *image, m *moduledata) *functionTable {
-	return &functionTable{image: img, module: m}
+func newFunctionTable(img *image, m *moduledata, minor int) *functionTable {
+	return &functionTable{image: img, module: m, minor: minor}
 }
 
 // Function finds a function by its full name. ErrNoFunction says whether it was
@@ -138,28 +140,39 @@ func (t *functionTable) size(info uint32, room uint64) (uint64, error) {
 	if offset == 0 || uint64(offset) >= t.module.pcTables.n {
 		return room, nil
 	}
-	at := t.module.pcTables.address + uint64(offset)
 	var size uint64
-	for first := true; size <= room; first = false {
-		valueDelta, n, err := t.image.uvarint(at)
+	err = t.eachRange(offset, room, func(_ int32, end uint64) { size = end })
+	return size, err
+}
+
+// eachRange calls visit with each value of a table by program counter and where,
+// in bytes from the start of the function, that value ends to hold
+// (runtime/symtab.go, step). The function has room for that many bytes.
+func (t *functionTable) eachRange(offset uint32, room uint64, visit func(value int32, end uint64)) error {
+	at := t.module.pcTables.address + uint64(offset)
+	value, end := int32(-1), uint64(0)
+	for first := true; end <= room; first = false {
+		delta, n, err := t.image.uvarint(at)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		if valueDelta == 0 && !first {
-			return size, nil
+		if delta == 0 && !first {
+			return nil
 		}
 		at += n
-		pcDelta, n, err := t.image.uvarint(at)
+		value += int32(uint32(delta)>>1) ^ -int32(delta&1)
+		length, n, err := t.image.uvarint(at)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		at += n
-		if pcDelta > room {
+		if length > room {
 			break
 		}
-		size += pcDelta * uint64(t.image.arch.minInstruction)
+		end += length * uint64(t.image.arch.minInstruction)
+		visit(value, end)
 	}
-	return 0, fmt.Errorf("corrupt stack table: it covers more than the %d bytes of the function", room)
+	return fmt.Errorf("corrupt program counter table at %#x: it covers more than the %d bytes of the function", offset, room)
 }
 
 func (t *functionTable) name(offset uint32) (string, error) {

@@ -92,6 +92,26 @@ func (x *Executable) ReturnSites(function string) ([]Site, error) {
 	return sites, nil
 }
 
+// CallSites is each instruction in caller that directly calls callee. The
+// arguments of the call are in their registers there, and such instructions are
+// emulated on both architectures. It fails with ErrNoSite, wrapped, if there is
+// none.
+func (x *Executable) CallSites(caller, callee string) ([]Site, error) {
+	f, instructions, calls, err := x.callsIn(caller, callee)
+	if err != nil {
+		return nil, err
+	}
+	var sites []Site
+	for _, i := range calls {
+		site, err := x.site(f, instructions[i])
+		if err != nil {
+			return nil, err
+		}
+		sites = append(sites, site)
+	}
+	return sites, nil
+}
+
 // AfterCallSites is, for each direct call of callee in caller, the first emulated
 // instruction that runs after that call returns and at no other time. It is one
 // hit where a probe on callee's return instruction costs two traps on amd64.
@@ -103,23 +123,16 @@ func (x *Executable) ReturnSites(function string) ([]Site, error) {
 // Targets of jump tables are not known; the compiler gives none of them to an
 // instruction after a call, for each case of a switch ends in a jump.
 func (x *Executable) AfterCallSites(caller, callee string) ([]Site, error) {
-	target, err := x.Function(callee)
-	if err != nil {
-		return nil, err
-	}
-	f, instructions, err := x.disassemble(caller)
+	f, instructions, calls, err := x.callsIn(caller, callee)
 	if err != nil {
 		return nil, err
 	}
 	targets := branchTargets(instructions)
 	var sites []Site
-	for i, in := range instructions {
-		if in.flow != flowCall || in.target != target.Address {
-			continue
-		}
+	for _, i := range calls {
 		after, err := firstEmulated(instructions[i+1:], targets)
 		if err != nil {
-			return nil, fmt.Errorf("after the call of %q at %#x in %q: %w", callee, in.address, caller, err)
+			return nil, fmt.Errorf("after the call of %q at %#x in %q: %w", callee, instructions[i].address, caller, err)
 		}
 		site, err := x.site(f, after)
 		if err != nil {
@@ -127,10 +140,30 @@ func (x *Executable) AfterCallSites(caller, callee string) ([]Site, error) {
 		}
 		sites = append(sites, site)
 	}
-	if len(sites) == 0 {
-		return nil, fmt.Errorf("after a call of %q in %q: %w: there is no direct call", callee, caller, ErrNoSite)
-	}
 	return sites, nil
+}
+
+// callsIn disassembles caller and gives the indexes of the direct calls of
+// callee, at least one.
+func (x *Executable) callsIn(caller, callee string) (Function, []instruction, []int, error) {
+	target, err := x.Function(callee)
+	if err != nil {
+		return Function{}, nil, nil, err
+	}
+	f, instructions, err := x.disassemble(caller)
+	if err != nil {
+		return Function{}, nil, nil, err
+	}
+	var calls []int
+	for i, in := range instructions {
+		if in.flow == flowCall && in.target == target.Address {
+			calls = append(calls, i)
+		}
+	}
+	if len(calls) == 0 {
+		return Function{}, nil, nil, fmt.Errorf("call of %q in %q: %w: there is no direct call; it may be inlined there", callee, caller, ErrNoSite)
+	}
+	return f, instructions, calls, nil
 }
 
 // firstEmulated is the first emulated instruction on the straight line that

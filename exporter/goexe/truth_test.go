@@ -90,6 +90,7 @@ func TestStripped_executables_tell_what_symbols_and_DWARF_tell(t *testing.T) {
 			if b.arch == runtime.GOARCH {
 				t.Run("the itabs of a running process", func(t *testing.T) { compareLiveItabs(t, x, b) })
 			}
+			t.Run("what is inlined where", func(t *testing.T) { truth.compareInlined(t, x) })
 			t.Run("the wanted fields", func(t *testing.T) { truth.compareWantedFields(t, x, b.minor()) })
 			t.Run("every field", func(t *testing.T) { truth.compareAllFields(t, x) })
 		})
@@ -105,6 +106,7 @@ type truth struct {
 	functions []elf.Symbol
 	itabs     map[string]map[string]uint64 // interface → concrete type → address
 	structs   map[string]*dwarf.StructType
+	inlined   map[string]map[string]bool // function → those that hold a copy
 }
 
 func readTruth(t *testing.T, path string) *truth {
@@ -147,15 +149,22 @@ func readTruth(t *testing.T, path string) *truth {
 	if err != nil {
 		t.Fatal(err)
 	}
+	names := map[dwarf.Offset]string{}
+	origins := map[dwarf.Offset]map[dwarf.Offset]bool{} // caller → inlined
+	var caller dwarf.Offset
 	for r := data.Reader(); ; {
 		entry, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if entry == nil {
-			return tr
+			break
 		}
-		if kind, _ := entry.Val(attrGoKind).(int64); entry.Tag == dwarf.TagStructType && kind == kindStruct {
+		switch entry.Tag {
+		case dwarf.TagStructType:
+			if kind, _ := entry.Val(attrGoKind).(int64); kind != kindStruct {
+				continue
+			}
 			typ, err := data.Type(entry.Offset)
 			if err != nil {
 				t.Fatal(err)
@@ -163,11 +172,31 @@ func readTruth(t *testing.T, path string) *truth {
 			if s, ok := typ.(*dwarf.StructType); ok {
 				tr.structs[s.StructName] = s
 			}
-		}
-		if entry.Tag == dwarf.TagSubprogram {
-			r.SkipChildren()
+		case dwarf.TagSubprogram:
+			caller = entry.Offset
+			if origin, ok := entry.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset); ok {
+				caller = origin
+			}
+			if name, ok := entry.Val(dwarf.AttrName).(string); ok {
+				names[entry.Offset] = name
+			}
+		case dwarf.TagInlinedSubroutine:
+			if origins[caller] == nil {
+				origins[caller] = map[dwarf.Offset]bool{}
+			}
+			origins[caller][entry.Val(dwarf.AttrAbstractOrigin).(dwarf.Offset)] = true
 		}
 	}
+	tr.inlined = map[string]map[string]bool{}
+	for caller, callees := range origins {
+		for callee := range callees {
+			if tr.inlined[names[callee]] == nil {
+				tr.inlined[names[callee]] = map[string]bool{}
+			}
+			tr.inlined[names[callee]][names[caller]] = true
+		}
+	}
+	return tr
 }
 
 func cutAnyPrefix(s string, prefixes ...string) (string, bool) {
@@ -223,6 +252,36 @@ func (tr *truth) compareFunctions(t *testing.T, x *Executable) {
 	}
 	if len(found) != 0 {
 		t.Errorf("FunctionsWithPrefix(%q) has %v, which have no symbols", prefix, found)
+	}
+}
+
+func (tr *truth) compareInlined(t *testing.T, x *Executable) {
+	if n := len(tr.inlined["strings.HasPrefix"]); n < 10 {
+		t.Fatalf("by DWARF, strings.HasPrefix is inlined into %d functions only", n)
+	}
+	for _, function := range []string{
+		"net/http.Header.Get", "net/http.Error", "net/http.(*conn).setState", "sync.(*Mutex).Unlock", "net/http.serverHandler.ServeHTTP",
+		"net/http.(*response).finishRequest", "net/url.(*URL).Hostname", "strings.HasPrefix", "runtime.add",
+	} {
+		into, err := x.InlinedInto(function)
+		if err != nil && len(tr.inlined[function]) == 0 {
+			continue // neither compiled nor inlined
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		got := map[string]bool{}
+		for _, name := range into {
+			got[name] = true
+			if !tr.inlined[function][name] {
+				t.Errorf("%q is inlined into %q, but not by DWARF", function, name)
+			}
+		}
+		for name := range tr.inlined[function] {
+			if !got[name] {
+				t.Errorf("by DWARF, %q is inlined into %q", function, name)
+			}
+		}
 	}
 }
 

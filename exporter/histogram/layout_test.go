@@ -219,3 +219,26 @@ func TestRemedy_of_too_many_slots_works(t *testing.T) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
+
+func TestZeroThreshold_is_the_largest_native_boundary_up_to_the_minimum(t *testing.T) {
+	for _, c := range []struct {
+		schema int
+		min    float64
+		want   float64
+	}{
+		{3, 1, 1},
+		{3, 0.5, 0.5},
+		{0, 0.75, 0.5},
+		{-1, 0.75, 0.25},
+		{0, 0, 0.5}, // Half a unit.
+		{8, 2, 2},
+	} {
+		l := newLayout(t, Spec{Native: true, NativeSchema: c.schema, NativeMin: c.min, NativeMax: 100, UnitsPerOne: 1})
+		if got := l.ZeroThreshold(); got != c.want {
+			t.Errorf("schema %d from %v: %v, want %v", c.schema, c.min, got, c.want)
+		}
+	}
+	if got := newLayout(t, Spec{Classic: []float64{1}, UnitsPerOne: 1}).ZeroThreshold(); got != 0 {
+		t.Errorf("without a native histogram: %v, want 0", got)
+	}
+}

@@ -56,7 +56,7 @@ var decoders = map[string]decoderMaker{
 	"enum":                {[]uint32{1, 2, 4, 8}, makeEnum},
 	"static_map":          {[]uint32{1, 2, 4, 8}, makeStaticMap},
 	"netns":               {[]uint32{4}, makeNetns},
-	"worker":              {[]uint32{8}, makeWorker},
+	"worker":              {[]uint32{16}, makeWorker},
 	"service_of_listener": {nil, makeServiceOfListener},
 	"service_of_process":  {nil, makeServiceOfProcess},
 	"route":               {nil, makeRoute},
@@ -231,7 +231,10 @@ func makeNetns(_ Label, field Field, _ btf.Type, env Environment) (decoder, erro
 }
 
 func makeWorker(_ Label, field Field, _ btf.Type, env Environment) (decoder, error) {
-	return func(r *row) string { return env.Resolver.Worker(uintOf(field.Bytes(r.key))) }, nil
+	return func(r *row) string {
+		raw := field.Bytes(r.key) // struct worker of bpf/accept.bpf.c
+		return env.Resolver.Worker(binary.NativeEndian.Uint32(raw[8:]), binary.NativeEndian.Uint64(raw))
+	}, nil
 }
 
 func makeServiceOfListener(_ Label, _ Field, keyType btf.Type, env Environment) (decoder, error) {
@@ -243,8 +246,13 @@ func makeServiceOfListener(_ Label, _ Field, keyType btf.Type, env Environment) 
 	if err != nil {
 		return nil, fmt.Errorf("service_of_listener reads the key's listener and netns: %w", err)
 	}
+	cookie, err := FindField("key", keyType, "key.netns_cookie")
+	hasCookie := err == nil
 	return func(r *row) string {
-		listener := Listener{addressOf(address.Bytes(r.key)), uint32(uintOf(netns.Bytes(r.key)))}
+		listener := Listener{Address: addressOf(address.Bytes(r.key)), Netns: uint32(uintOf(netns.Bytes(r.key)))}
+		if hasCookie {
+			listener.Cookie = uintOf(cookie.Bytes(r.key))
+		}
 		r.alive = func() bool { return env.Resolver.ListenerAlive(listener) }
 		r.serve = r.alive
 		r.service = env.Resolver.ServiceOfListener(listener)
@@ -309,5 +317,5 @@ func makeHTTPStatus(_ Label, field Field, _ btf.Type, _ Environment) (decoder, e
 
 // DecodeListener reads struct listener_key of bpf/include/listener.h.
 func DecodeListener(raw []byte) Listener {
-	return Listener{addressOf(raw), binary.NativeEndian.Uint32(raw[20:])}
+	return Listener{addressOf(raw), binary.NativeEndian.Uint32(raw[20:]), binary.NativeEndian.Uint64(raw[24:])}
 }

@@ -17,8 +17,8 @@ type Resolver interface {
 	// NetworkNamespace is "" for the exporter's own network namespace, else the
 	// inode number of the namespace.
 	NetworkNamespace(inode uint32) string
-	// Worker names a listening socket by its inode as "PID/FD".
-	Worker(inode uint64) string
+	// Worker names a process and its descriptor of a listening socket, "PID/FD".
+	Worker(tgid uint32, inode uint64) string
 
 	// ServiceOfProcess names the service of a process that executes the
 	// executable with the given number.
@@ -40,7 +40,8 @@ type Resolver interface {
 // SO_REUSEPORT group are one listener.
 type Listener struct {
 	Address netip.AddrPort
-	Netns   uint32
+	Netns   uint32 // inode of the network namespace
+	Cookie  uint64 // of the network namespace: inodes are used again; 0 before Linux 5.12
 }
 
 // RouteSource says where the text of a path comes from.

@@ -20,7 +20,7 @@ type resolver struct{}
 func (resolver) ServiceOfListener(metric.Listener) string             { return "test" }
 func (resolver) ListenerAlive(metric.Listener) bool                   { return true }
 func (resolver) NetworkNamespace(uint32) string                       { return "" }
-func (resolver) Worker(uint64) string                                 { return "" }
+func (resolver) Worker(uint32, uint64) string                         { return "" }
 func (resolver) ServiceOfProcess(uint32, uint32) string               { return "test" }
 func (resolver) ProcessAlive(uint32) bool                             { return true }
 func (resolver) ServiceAlive(string) bool                             { return true }

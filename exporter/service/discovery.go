@@ -127,7 +127,7 @@ const (
 )
 
 // sizeofEvent is the size of struct event.
-const sizeofEvent = 40
+const sizeofEvent = 48
 
 func (d *Discovery) handleEvent(raw []byte) {
 	if len(raw) < sizeofEvent {
@@ -181,10 +181,7 @@ func (d *Discovery) scan() {
 
 // executes examines a process that executes a new program.
 func (d *Discovery) executes(tgid uint32) {
-	if tgid == uint32(os.Getpid()) {
-		return // the exporter does not observe itself
-	}
-	key, path, err := executableOf(tgid)
+	seen, err := executableOf(tgid)
 	if err != nil {
 		if !isGone(err) {
 			d.log.Debug("process can't be examined", "pid", tgid, "error", err)
@@ -192,8 +189,8 @@ func (d *Discovery) executes(tgid uint32) {
 		return
 	}
 	d.ends(tgid) // what it was before
-	x := d.executable(key, path, tgid)
-	p := &process{tgid: tgid, executable: x, facts: factsOf(tgid, path)}
+	x := d.executable(seen, tgid)
+	p := &process{tgid: tgid, executable: x, facts: factsOf(tgid, seen.path)}
 	for _, attached := range x.attached {
 		if err := attached.AddProcess(tgid); err != nil {
 			d.log.Warn("process is introduced late", "pid", tgid, "error", err)
@@ -204,38 +201,42 @@ func (d *Discovery) executes(tgid uint32) {
 	defer r.mu.Unlock()
 	x.processes[tgid] = p
 	r.processes[tgid] = p
-	for _, s := range r.sockets {
-		if s.owner == tgid && !s.closed {
-			p.facts.Ports = append(p.facts.Ports, s.listener.Address.Port())
-		}
-	}
+	p.facts.Ports = r.portsOf(tgid)
 	r.join(p)
 }
 
-// executable returns what is known of a file, after a look at it if it is new.
-func (d *Discovery) executable(key fileKey, path string, tgid uint32) *executable {
+// executable returns what is known of the file that a process was seen to
+// execute, after a look at it if it is new.
+func (d *Discovery) executable(seen *executable, tgid uint32) *executable {
 	r := d.registry
 	r.mu.Lock()
-	x, known := r.executables[key]
-	if !known {
-		x = &executable{key: key, path: path, number: 1, processes: map[uint32]*process{}}
-		for r.numbers[x.number] != nil {
-			x.number++
-		}
-		r.executables[key], r.numbers[x.number] = x, x
-	}
-	if x.detach != nil {
-		x.detach.Stop()
-		x.detach = nil
-	}
-	r.mu.Unlock()
-	if !known {
-		found := d.identify(x, tgid)
+	known, ok := r.executables[seen.key]
+	// An inode can be another file's only after the last process has left it.
+	if ok && len(known.processes) == 0 && known.state != seen.state {
+		r.mu.Unlock()
+		d.forget(known)
 		r.mu.Lock()
-		x.identity = found
+		ok = false
+	}
+	if ok {
+		if known.detach != nil {
+			known.detach.Stop()
+			known.detach = nil
+		}
+		r.mu.Unlock()
+		return known
+	}
+	for seen.number = 1; r.numbers[seen.number] != nil; seen.number++ {
+	}
+	r.executables[seen.key], r.numbers[seen.number] = seen, seen
+	r.mu.Unlock()
+	if tgid != uint32(os.Getpid()) { // the exporter does not observe itself
+		found := d.identify(seen, tgid)
+		r.mu.Lock()
+		seen.identity = found
 		r.mu.Unlock()
 	}
-	return x
+	return seen
 }
 
 // ends forgets a process, and after a while the executable that it was the last
@@ -301,32 +302,25 @@ func (d *Discovery) detachAll() {
 	}
 }
 
-// listens notes a listening socket.
+// listens notes a listening socket and the process that holds it.
 func (d *Discovery) listens(tgid uint32, inode uint64, l metric.Listener) {
 	r := d.registry
-	fd, found := descriptorOf(tgid, inode)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, known := r.sockets[inode]
-	if !known || s.closed {
-		s = &socket{inode: inode, listener: l}
+	if known && !s.closed {
+		if _, owned := r.processes[s.owner]; owned {
+			return // another process holds the same socket
+		}
+	} else {
+		s = &socket{inode: inode, listener: l, workers: map[uint32]string{}}
 		r.sockets[inode] = s
-	} else if _, owned := r.processes[s.owner]; owned {
-		return // another process holds the same socket
 	}
-	s.owner, s.worker = tgid, formatUint(uint64(tgid))
-	if found {
-		s.worker += "/" + formatUint(uint64(fd))
-	}
-	owner := r.listenerOf(l)
-	owner.sockets[inode] = s
-	owner.gone = departure{}
-	r.generation++
-	if p, ok := r.processes[tgid]; ok {
-		p.facts.Ports = append(p.facts.Ports, l.Address.Port())
-		r.rename(p)
-		owner.service = p.service
-	}
+	r.cookies[l.Netns] = max(r.cookies[l.Netns], l.Cookie)
+	listener := r.listenerOf(l)
+	listener.sockets[inode] = s
+	listener.gone = departure{}
+	r.own(s, tgid)
 }
 
 // closes notes that a listening socket was closed.
@@ -349,24 +343,17 @@ func (d *Discovery) closes(inode uint64) {
 
 // adopt finds the processes that hold the sockets of one that has ended.
 func (d *Discovery) adopt(orphans []*socket) {
-	all, err := allProcesses()
-	if err != nil {
-		d.log.Error("processes can't be listed", "error", err)
-		return
-	}
+	r := d.registry
 	for _, s := range orphans {
-		d.registry.mu.Lock()
-		_, owned := d.registry.processes[s.owner]
-		skip := s.closed || owned
-		d.registry.mu.Unlock()
-		if skip {
+		r.mu.Lock()
+		_, owned := r.processes[s.owner]
+		closed := s.closed
+		r.mu.Unlock()
+		if closed || owned {
 			continue
 		}
-		for _, tgid := range all {
-			if _, holds := descriptorOf(tgid, s.inode); holds {
-				d.listens(tgid, s.inode, s.listener)
-				break
-			}
+		if tgid, _, found := holderOf(s.inode); found {
+			d.listens(tgid, s.inode, s.listener)
 		}
 	}
 }

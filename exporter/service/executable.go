@@ -21,6 +21,7 @@ const linger = 10 * time.Second
 // executable is a file that processes execute, whatever its language.
 type executable struct {
 	key       fileKey
+	state     fileState
 	path      string // as its first process saw it
 	number    uint32
 	processes map[uint32]*process

@@ -41,32 +41,35 @@ func netnsOf(process string) (uint32, error) {
 	return uint32(stat.Ino), nil
 }
 
-// fileKey identifies the file that a process executes. Size and time tell a
-// file apart from a later one that got the same inode.
+// fileKey identifies the file that a process executes, as probes stand in it.
 type fileKey struct {
 	device, inode uint64 // device as the kernel writes it: major << 20 | minor
-	size, changed int64
+}
+
+// fileState tells a file apart from a later one that got the same inode.
+type fileState struct {
+	size, modified int64
 }
 
 // executableOf finds out which file a process executes. It works across mount
 // namespaces and for files that were deleted or replaced: /proc/PID/exe leads
 // to the file itself.
-func executableOf(tgid uint32) (key fileKey, path string, err error) {
+func executableOf(tgid uint32) (*executable, error) {
 	link := processPath(tgid, "exe")
-	if path, err = os.Readlink(link); err != nil {
-		return key, "", err
+	path, err := os.Readlink(link)
+	if err != nil {
+		return nil, err
 	}
 	var stat unix.Stat_t
 	if err := unix.Stat(link, &stat); err != nil {
-		return key, "", fmt.Errorf("stat %s: %w", link, err)
+		return nil, fmt.Errorf("stat %s: %w", link, err)
 	}
-	key = fileKey{
-		device:  uint64(unix.Major(stat.Dev))<<20 | uint64(unix.Minor(stat.Dev)),
-		inode:   stat.Ino,
-		size:    stat.Size,
-		changed: stat.Ctim.Nano(),
-	}
-	return key, strings.TrimSuffix(path, " (deleted)"), nil
+	return &executable{
+		key:       fileKey{uint64(unix.Major(stat.Dev))<<20 | uint64(unix.Minor(stat.Dev)), stat.Ino},
+		state:     fileState{stat.Size, stat.Mtim.Nano()},
+		path:      strings.TrimSuffix(path, " (deleted)"),
+		processes: map[uint32]*process{},
+	}, nil
 }
 
 // factsOf reads what services are matched by.
@@ -123,6 +126,20 @@ func descriptorOf(tgid uint32, inode uint64) (int, bool) {
 		}
 	}
 	return 0, false
+}
+
+// holderOf finds a process that holds a socket.
+func holderOf(inode uint64) (tgid uint32, fd int, found bool) {
+	all, err := allProcesses()
+	if err != nil {
+		return 0, 0, false
+	}
+	for _, tgid := range all {
+		if fd, holds := descriptorOf(tgid, inode); holds {
+			return tgid, fd, true
+		}
+	}
+	return 0, 0, false
 }
 
 // allProcesses lists the numbers of all processes.

@@ -29,6 +29,7 @@ type Registry struct {
 	numbers     map[uint32]*executable
 	listeners   map[metric.Listener]*listener
 	sockets     map[uint64]*socket
+	cookies     map[uint32]uint64 // newest network namespace with an inode
 	services    map[string]*service
 	paths       *route.Limiter
 }
@@ -49,14 +50,16 @@ type listener struct {
 	sockets map[uint64]*socket // open ones
 	gone    departure
 	service string // of the last owner, for the time after
+	asked   bool   // since the last scrape: a map still has rows of it
 }
 
 // socket is a listening TCP socket.
 type socket struct {
 	inode    uint64
 	listener metric.Listener
-	owner    uint32 // process that listens
-	worker   string // PID/FD
+	owner    uint32 // the first process that accepted; before, the one that listened
+	workers  map[uint32]string
+	accepted bool
 	closed   bool
 }
 
@@ -99,6 +102,7 @@ func New(c *config.Config) (*Registry, error) {
 		processes: map[uint32]*process{}, ended: map[processKey]string{},
 		executables: map[fileKey]*executable{}, numbers: map[uint32]*executable{},
 		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{},
+		cookies:  map[uint32]uint64{},
 		services: map[string]*service{}, paths: route.NewLimiter(c.Limits.PathsPerService),
 	}, nil
 }
@@ -135,6 +139,7 @@ func (r *Registry) listenerOf(l metric.Listener) *listener {
 		known = &listener{sockets: map[uint64]*socket{}, gone: departure{at: r.now()}}
 		r.listeners[l] = known
 	}
+	known.asked = true
 	return known
 }
 
@@ -142,17 +147,57 @@ func (r *Registry) listenerOf(l metric.Listener) *listener {
 func (r *Registry) ListenerAlive(l metric.Listener) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.cookies[l.Netns] > l.Cookie {
+		return false // another namespace has got the inode
+	}
 	return r.listenerOf(l).gone.keep(r.now(), r.config.Limits.SeriesRetention)
 }
 
-// Worker names a listening socket as PID/FD.
-func (r *Registry) Worker(inode uint64) string {
+// Worker names a process and its descriptor of a listening socket, PID/FD. Who
+// accepts is the owner of the socket, whoever made it: a socket may be
+// inherited, or handed over by a service manager that keeps it too.
+func (r *Registry) Worker(tgid uint32, inode uint64) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s, ok := r.sockets[inode]; ok {
-		return s.worker
+	s, ok := r.sockets[inode]
+	if !ok {
+		return formatUint(uint64(tgid))
 	}
-	return ""
+	if name, ok := s.workers[tgid]; ok {
+		return name
+	}
+	name := formatUint(uint64(tgid))
+	if fd, ok := descriptorOf(tgid, inode); ok {
+		name += "/" + formatUint(uint64(fd))
+	}
+	s.workers[tgid] = name
+	if !s.accepted && !s.closed {
+		s.accepted = true
+		r.own(s, tgid)
+	}
+	return name
+}
+
+// own makes a process the owner of a socket.
+func (r *Registry) own(s *socket, tgid uint32) {
+	s.owner = tgid
+	r.generation++
+	if p, ok := r.processes[tgid]; ok {
+		p.facts.Ports = r.portsOf(tgid)
+		r.rename(p)
+		r.listenerOf(s.listener).service = p.service
+	}
+}
+
+// portsOf lists the ports that a process listens on.
+func (r *Registry) portsOf(tgid uint32) []uint16 {
+	var ports []uint16
+	for _, s := range r.sockets {
+		if s.owner == tgid && !s.closed {
+			ports = append(ports, s.listener.Address.Port())
+		}
+	}
+	return ports
 }
 
 // ServiceOfProcess names the service of a process that executes the executable
@@ -196,14 +241,26 @@ func (r *Registry) Served() {
 	defer r.mu.Unlock()
 	now, retention := r.now(), r.config.Limits.SeriesRetention
 	for identity, l := range r.listeners {
-		if l.gone.served = true; !l.gone.keep(now, retention) {
+		l.gone.served = true
+		// Forgotten too early, it would be met again as one that has just gone.
+		if dead := !l.gone.keep(now, retention) || r.cookies[identity.Netns] > identity.Cookie; dead && !l.asked {
 			delete(r.listeners, identity)
 			r.generation++
 		}
+		l.asked = false
 	}
 	for inode, s := range r.sockets {
 		if _, ok := r.listeners[s.listener]; s.closed && !ok {
 			delete(r.sockets, inode)
+		}
+	}
+	used := map[uint32]bool{}
+	for identity := range r.listeners {
+		used[identity.Netns] = true
+	}
+	for inode := range r.cookies {
+		if !used[inode] {
+			delete(r.cookies, inode)
 		}
 	}
 	for name, s := range r.services {

@@ -4,6 +4,7 @@ package service
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -49,7 +50,14 @@ func (r *Registry) Listeners() []Listener {
 }
 
 func (r *Registry) snapshot(s *socket) Listener {
-	return Listener{s.listener.Address.String(), r.NetworkNamespace(s.listener.Netns), s.inode, r.listenerOf(s.listener).service, s.owner, s.worker}
+	worker := formatUint(uint64(s.owner))
+	if fd, held := descriptorOf(s.owner, s.inode); held {
+		worker += "/" + formatUint(uint64(fd))
+	} else if tgid, fd, found := holderOf(s.inode); found {
+		r.own(s, tgid) // inherited, and the one before has closed its copy
+		worker = fmt.Sprintf("%d/%d", tgid, fd)
+	}
+	return Listener{s.listener.Address.String(), r.NetworkNamespace(s.listener.Netns), s.inode, r.listenerOf(s.listener).service, s.owner, worker}
 }
 
 func sortListeners(all []Listener) {
@@ -76,7 +84,7 @@ func (r *Registry) Services() []Service {
 		key := group{p.service, p.executable}
 		s, ok := groups[key]
 		if !ok {
-			s = &Service{Name: p.service, Executable: p.executable.path, GoVersion: p.executable.goVersion, HTTP: p.executable.state("http"), Listeners: []Listener{}}
+			s = &Service{Name: p.service, Executable: p.executable.path, GoVersion: p.executable.goVersion, HTTP: p.executable.probeState("http"), Listeners: []Listener{}}
 			groups[key] = s
 		}
 		s.PIDs = append(s.PIDs, p.tgid)
@@ -102,7 +110,7 @@ func (r *Registry) listenersOf(tgid uint32) []Listener {
 	return all
 }
 
-func (x *executable) state(probe string) State {
+func (x *executable) probeState(probe string) State {
 	switch {
 	case x.attached[probe] != nil:
 		return State{State: "attached"}

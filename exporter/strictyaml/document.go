@@ -8,6 +8,7 @@ package strictyaml
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 )
@@ -27,9 +28,9 @@ type Document struct {
 // ",required" and, for an embedded or named struct, ",inline"; "-" leaves a field
 // out, and a field without a tag has its name in lower case. A key that is absent
 // or null leaves its field as it is, so set the defaults first; a slice or map
-// that is given replaces the default. Types that implement Unmarshaler or
-// encoding.TextUnmarshaler decode themselves; time.Duration reads what
-// ParseDuration does.
+// that is given replaces the default, and null is refused as one of its elements.
+// Types that implement Unmarshaler or encoding.TextUnmarshaler decode themselves;
+// time.Duration reads what ParseDuration does.
 func Decode(file string, data []byte, into any) (*Document, error) {
 	if v := reflect.ValueOf(into); v.Kind() != reflect.Pointer || v.IsNil() {
 		panic(fmt.Sprintf("strictyaml: cannot decode into %T, need a pointer", into))
@@ -50,6 +51,7 @@ func Decode(file string, data []byte, into any) (*Document, error) {
 	d := decoder{file: file, budget: &budget}
 	d.decode(doc.root, reflect.ValueOf(into).Elem())
 	doc.errs = d.errs
+	budget = maxValues // For Nodes that are decoded later.
 	return doc, doc.Err()
 }
 
@@ -74,15 +76,14 @@ func (d *Document) Err() error { return d.errs.orNil() }
 
 // refused tells whether a problem is already known in y or below.
 func (d *Document) refused(y *yaml.Node) bool {
+	type place struct{ line, column int }
+	known := map[place]bool{}
 	for _, e := range d.errs {
-		if e.Line == y.Line && e.Column == y.Column {
-			return true
-		}
+		known[place{e.Line, e.Column}] = true
 	}
-	for _, child := range y.Content {
-		if d.refused(child) {
-			return true
-		}
+	var in func(*yaml.Node) bool
+	in = func(y *yaml.Node) bool {
+		return known[place{y.Line, y.Column}] || slices.ContainsFunc(y.Content, in)
 	}
-	return false
+	return len(known) > 0 && in(y)
 }

@@ -42,7 +42,8 @@ const (
 )
 
 // Node is one value of the file and its place. It stays valid after Decode, so a
-// program may keep it and decode it later, once it knows into what.
+// program may keep it and decode it later, once it knows into what; one goroutine
+// at a time for each document.
 type Node struct {
 	file   string
 	yaml   *yaml.Node

@@ -50,9 +50,9 @@ const (
 	Stripped Mode = "stripped"
 	// PIE is position independent (-buildmode=pie), loaded at a random address.
 	PIE Mode = "pie"
-	// PGO is optimised with a CPU profile of the program itself, taken under load;
-	// hot functions of net/http are inlined away. The program must be lab/server
-	// or take its flags. Go 1.20 or newer.
+	// PGO is optimised with a CPU profile of the program itself, taken under load:
+	// functions of net/http that serve requests are inlined, other ones with each
+	// profile. The program must be lab/server or take its flags. Go 1.20 or newer.
 	PGO Mode = "pgo"
 	// External is linked by the C compiler, with cgo. Host architecture only.
 	External Mode = "external"

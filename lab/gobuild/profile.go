@@ -16,11 +16,12 @@ import (
 // profileName is the profile's file in the module that is built.
 const profileName = "default.pgo"
 
-// profileLoad keeps the server busy for some seconds: at the profiler's 100 samples per
-// second of CPU time that is hundreds of samples, nearly all of them on the path of
-// a small keep-alive request.
+// profileLoad keeps the server busy for some ten seconds. The profiler takes 100 samples
+// per second of CPU time, and the compiler weighs a call only by the samples in
+// the callee itself, not below it: with fewer requests the functions that serve
+// one, each a microsecond or less, would be missing.
 var profileLoad = truth.Plan{
-	Requests:    60_000,
+	Requests:    300_000,
 	Concurrency: 8,
 	Mix:         truth.Mix{"GET /hello/{name}": 6, "POST /items": 2, "GET /items/{id}": 2, "DELETE /items/{id}": 1, "GET /implicit": 1},
 }

@@ -162,15 +162,13 @@ func serve(srv *http.Server, l *listener, opts *options, failed chan<- error) {
 	}
 }
 
-// shutdown lets requests in flight finish, then cuts what is left, for example a
-// client that connected and never sent a request.
+// shutdown lets requests in flight finish. What is left after the grace, for example
+// a client that connected and never sent a request, the exit of the process cuts.
 func shutdown(servers []*http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
 	defer cancel()
 	for _, srv := range servers {
-		if srv.Shutdown(ctx) != nil {
-			srv.Close()
-		}
+		srv.Shutdown(ctx)
 	}
 }
 

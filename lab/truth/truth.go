@@ -129,7 +129,7 @@ func Run(ctx context.Context, target string, plan Plan) (*Result, error) {
 	// The first request goes alone: HTTP/2 then has the one connection that all
 	// workers share, instead of one dialled by each.
 	if err := team[0].send(ctx, requests[0]); err != nil {
-		return nil, err
+		cancel(err)
 	}
 	var running sync.WaitGroup
 	for w := range team {

@@ -198,6 +198,14 @@ func TestEvery_socket_of_a_reuseport_group_counts_its_own_connections(t *testing
 	}
 }
 
+func TestEach_worker_keeps_one_connection_alive(t *testing.T) {
+	server := start(t, build(t))
+	hello := truth.Plan{Requests: 60, Concurrency: 3, Mix: truth.Mix{"GET /hello/{name}": 1, "POST /items": 1, "HEAD /hello/{name}": 1, "DELETE /items/{id}": 1}}
+	if got := drive(t, targetOf(server, "http"), hello).Connections; got != 3 {
+		t.Errorf("3 workers opened %d connections, want 3", got)
+	}
+}
+
 func TestA_plan_sends_the_same_requests_each_time(t *testing.T) {
 	server := start(t, build(t))
 	target := targetOf(server, "http")
@@ -247,7 +255,7 @@ func TestA_connection_lost_on_any_other_route_is_an_error(t *testing.T) {
 
 func TestA_run_ends_with_its_context(t *testing.T) {
 	server := start(t, build(t))
-	long := truth.Plan{Requests: 1_000_000, Concurrency: 2, Mix: truth.Mix{"GET /slow": 1}}
+	long := truth.Plan{Requests: 10_000, Concurrency: 2, Mix: truth.Mix{"GET /slow": 1}} // over a minute
 	for _, scheme := range []string{"http", "unix"} {
 		target := targetOf(server, "http")
 		if scheme == "unix" {
