@@ -28,10 +28,17 @@ struct worker_key {
 	struct worker worker;
 };
 
-struct stamp {
+/*
+ * A connection that was queued and not accepted yet, or the reverse: accept() on
+ * another CPU can take it in the moment between its being queued and the program
+ * that sees that. Who accepted then waits here for the program.
+ */
+struct connection {
 	struct listener_key key;
-	__u64 socket;    /* inode of the listening socket */
-	__u64 queued_at; /* CLOCK_MONOTONIC, nanoseconds */
+	__u64 socket;      /* inode of the listening socket */
+	__u64 queued_at;   /* CLOCK_MONOTONIC, nanoseconds; 0: only accept() saw it so far */
+	__u32 accepted_by; /* process, where queued_at is 0 */
+	__u32 unused;
 };
 
 COUNTER(queued_connections, struct cpu_key, 4 * MAX_LISTENERS);
@@ -42,7 +49,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
 	__type(key, __u64); /* struct sock of the connection */
-	__type(value, struct stamp);
+	__type(value, struct connection);
 } waiting SEC(".maps");
 
 SEC("tp_btf/inet_sock_set_state")
@@ -64,23 +71,49 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 	return 0;
 }
 
+static __always_inline int count_accepted(const struct connection *connection, __u32 tgid, __u64 wait)
+{
+	struct worker_key worker = {};
+
+	worker.key = connection->key;
+	worker.worker.socket = connection->socket;
+	worker.worker.tgid = tgid;
+	add_to(&accepted_connections, &worker, 1);
+	/* Or the compiler makes of adding a constant 0 an instruction of Linux 5.12. */
+	barrier_var(wait);
+	OBSERVE(accept_wait_nanoseconds, &worker.key, wait);
+	return 0;
+}
+
 static __always_inline int queued(const struct sock *listener, const struct sock *child)
 {
 	struct cpu_key cpu = {};
-	struct stamp stamp = {};
+	struct connection connection = {}, *early;
 	__u64 address = (__u64)child;
 
-	read_listener_key(&stamp.key, listener);
-	cpu.key = stamp.key;
+	read_listener_key(&connection.key, listener);
+	cpu.key = connection.key;
 	cpu.cpu = bpf_get_smp_processor_id();
 	add_to(&queued_connections, &cpu, 1);
 
 	if (!child)
 		return 0;
-	stamp.socket = socket_inode(listener);
-	stamp.queued_at = bpf_ktime_get_ns();
-	if (bpf_map_update_elem(&waiting, &address, &stamp, BPF_ANY))
+	connection.socket = socket_inode(listener);
+	connection.queued_at = bpf_ktime_get_ns();
+	if (!bpf_map_update_elem(&waiting, &address, &connection, BPF_NOEXIST))
+		return 0;
+	early = bpf_map_lookup_elem(&waiting, &address);
+	if (!early) {
 		count_lost(LOST_MAP_FULL);
+		return 0;
+	}
+	if (!early->queued_at) {
+		count_accepted(&connection, early->accepted_by, 0);
+		bpf_map_delete_elem(&waiting, &address);
+	} else {
+		/* Of an earlier connection at this address: its end was missed. */
+		*early = connection;
+	}
 	return 0;
 }
 
@@ -95,7 +128,7 @@ int BPF_PROG(conn_queued__tracepoint, const struct sock *sk)
 SEC("fexit/inet_csk_reqsk_queue_add")
 int BPF_PROG(conn_queued__fexit, struct sock *sk, struct request_sock *req, struct sock *child, struct sock *ret)
 {
-	return ret ? queued(sk, child) : 0;
+	return ret && is_tcp_listener(sk) ? queued(sk, child) : 0;
 }
 
 SEC("kprobe/inet_csk_reqsk_queue_add")
@@ -109,19 +142,20 @@ int BPF_KPROBE(conn_queued__kprobe, struct sock *sk, struct request_sock *req, s
 static __always_inline int accepted(const struct sock *child)
 {
 	__u64 address = (__u64)child, now = bpf_ktime_get_ns();
-	struct stamp *stamp = bpf_map_lookup_elem(&waiting, &address);
-	struct worker_key worker = {};
+	struct connection *connection = bpf_map_lookup_elem(&waiting, &address), early = {}, found;
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 
-	if (!stamp)
-		return 0; /* queued before the probe was there */
-	worker.key = stamp->key;
-	worker.worker.socket = stamp->socket;
-	worker.worker.tgid = bpf_get_current_pid_tgid() >> 32;
-	now -= stamp->queued_at;
+	if (!connection && BPF_CORE_READ(child, sk_protocol) == IPPROTO_TCP) {
+		early.accepted_by = tgid;
+		if (!bpf_map_update_elem(&waiting, &address, &early, BPF_NOEXIST))
+			return 0;
+		connection = bpf_map_lookup_elem(&waiting, &address); /* queued meanwhile */
+	}
+	if (!connection || !connection->queued_at)
+		return 0;
+	found = *connection;
 	bpf_map_delete_elem(&waiting, &address);
-	add_to(&accepted_connections, &worker, 1);
-	OBSERVE(accept_wait_nanoseconds, &worker.key, now);
-	return 0;
+	return count_accepted(&found, tgid, now > found.queued_at ? now - found.queued_at : 0);
 }
 
 /* Linux 6.10 packed the last arguments of inet_csk_accept() into a struct. A

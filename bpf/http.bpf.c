@@ -2,15 +2,24 @@
 
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * Every request of every Go HTTP server: two uprobe hits for a keep-alive
- * HTTP/1 request, one at the entry of net/http.serverHandler.ServeHTTP and one
- * behind the call of it in (*conn).serve. For HTTP/2 the second hit is the
- * deferred function of runHandler, which runs on return and on panic alike.
- * A handler that panics over HTTP/1 skips the return; its connection's
- * goroutine ends in the deferred function of serve, one hit for a connection.
+ * Every request of every Go HTTP server, with two uprobe hits for each.
+ *
+ * HTTP/1: where (*conn).serve calls net/http.serverHandler.ServeHTTP, and where
+ * it calls (*conn).hijacked right after that has returned. HTTP/2: where the
+ * server's handler calls serverHandler.ServeHTTP, and the deferred function of
+ * runHandler, which runs on return and on panic alike. A handler that panics
+ * over HTTP/1 skips the return; the goroutine of its connection then ends in
+ * the deferred function of serve, one hit for a connection.
+ *
+ * A call instruction is emulated by the kernel, runs once even if the stack
+ * grows, and has the arguments in registers. A profile-guided build may have
+ * inlined serverHandler.ServeHTTP into (*conn).serve: there the first probe is
+ * in the inlined body, and what the registers do not tell is found from the
+ * connection.
  *
  * Requests are added up here; user space empties the map when it likes.
  */
+#define LOST_REASONS LOST_REQUEST_NOT_FOUND,
 #include "go.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -20,12 +29,13 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 /* What the exporter found in an executable's own type data; the members are
  * filled by name (http.yaml, executables). Offsets are bytes. */
 struct executable {
-	__u64 entry_address; /* of the entry site in the file: tells the load bias */
-	__u64 response_itab; /* *http.response as http.ResponseWriter, in the file */
 	__u32 id;
-	__u16 response_conn, response_wrote_header, response_status;
-	__u16 conn_hijacked;
-	__u16 request_method, request_url, request_pattern, url_path;
+	__u32 inlined_depth; /* of the stack at serve_entry_inlined */
+	__u16 response_conn, response_request, response_wrote_header, response_status;
+	__u16 conn_server, conn_current, conn_hijacked;
+	__u16 request_method, request_url, url_path;
+	__u16 request_pattern;          /* since Go 1.23 */
+	__u16 request_pat, pattern_str; /* of Go 1.22 */
 	__u16 stream_state, state_wrote_header, state_status; /* HTTP/2 */
 	__u16 server_addr, server_read_timeout, server_read_header_timeout, server_write_timeout, server_idle_timeout;
 	__u16 g_panic;
@@ -33,7 +43,8 @@ struct executable {
 
 struct process {
 	struct executable executable;
-	__u64 overhead_nanoseconds; /* what the probes have cost this process */
+	__u64 hits;                 /* of any probe here, in this process */
+	__u64 overhead_nanoseconds; /* what they have cost it */
 	__u32 asked_for_router;     /* the exporter was told to attach router_entry */
 	__u32 unused;
 };
@@ -43,18 +54,11 @@ struct process {
 /* What one uprobe trap costs without any program, measured at start. */
 const volatile __u64 uprobe_trap_nanoseconds = 0;
 
-enum protocol {
-	HTTP1,
-	HTTP2,
-};
-
 struct request {
 	__u64 started_at; /* CLOCK_MONOTONIC, nanoseconds */
 	__u64 response;   /* what the http.ResponseWriter points to */
 	__u64 request;    /* *http.Request as the server made it */
 	__u64 routed;     /* *http.Request as the last router saw it, or 0 */
-	__u32 protocol;
-	__u32 unused;
 };
 
 struct {
@@ -178,6 +182,7 @@ struct {
 
 static __always_inline void account(struct process *process, __u64 began)
 {
+	__sync_fetch_and_add(&process->hits, 1);
 	__sync_fetch_and_add(&process->overhead_nanoseconds, uprobe_trap_nanoseconds + bpf_ktime_get_ns() - began);
 }
 
@@ -208,24 +213,66 @@ static __always_inline void meet_server(const struct executable *executable, __u
 	bpf_map_update_elem(&known_servers, &known, &yes, BPF_ANY);
 }
 
-SEC("uprobe")
-int serve_entry(struct pt_regs *ctx)
+static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 response, __u64 http_request)
 {
 	__u64 began = bpf_ktime_get_ns();
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
-	struct request request = {.started_at = began, .response = GO_ARG3(ctx), .request = GO_ARG4(ctx)};
-	__u64 bias;
+	struct request request = {.started_at = began, .response = response, .request = http_request};
 
 	if (!process)
 		return 0;
-	bias = GO_IP(ctx) - process->executable.entry_address;
-	request.protocol = GO_ARG2(ctx) - bias == process->executable.response_itab ? HTTP1 : HTTP2;
 	if (bpf_map_update_elem(&requests_in_flight, &goroutine, &request, BPF_ANY))
 		count_lost(LOST_MAP_FULL);
-	meet_server(&process->executable, goroutine.tgid, GO_ARG1(ctx));
+	if (server)
+		meet_server(&process->executable, goroutine.tgid, server);
 	account(process, began);
 	return 0;
+}
+
+/* serverHandler.ServeHTTP(srv *Server, rw ResponseWriter, req *Request) */
+SEC("uprobe")
+int serve_entry(struct pt_regs *ctx)
+{
+	return begin(ctx, GO_ARG1(ctx), GO_ARG3(ctx), GO_ARG4(ctx));
+}
+
+SEC("uprobe")
+int stream_entry(struct pt_regs *ctx)
+{
+	return begin(ctx, GO_ARG1(ctx), GO_ARG3(ctx), GO_ARG4(ctx));
+}
+
+/* (*serverConn).runHandler(rw *responseWriter, req *http.Request, handler) of
+ * golang.org/x/net/http2, whose streams need not pass serverHandler. */
+SEC("uprobe")
+int xnet_stream_entry(struct pt_regs *ctx)
+{
+	return begin(ctx, 0, GO_ARG2(ctx), GO_ARG3(ctx));
+}
+
+/* The body of serverHandler.ServeHTTP inlined into (*conn).serve(c): c has its
+ * home above the return address of serve, and c.curReq is the response. Both
+ * point to each other, or it is something else. */
+SEC("uprobe")
+int serve_entry_inlined(struct pt_regs *ctx)
+{
+	struct process *process = current_process(bpf_get_current_pid_tgid() >> 32);
+	const struct executable *executable;
+	__u64 conn = 0, response = 0, back = 0, server = 0, request = 0;
+
+	if (!process)
+		return 0;
+	executable = &process->executable;
+	if (read_user(&conn, sizeof(conn), GO_SP(ctx) + executable->inlined_depth + 8) ||
+	    read_user(&response, sizeof(response), conn + executable->conn_current) ||
+	    read_user(&back, sizeof(back), response + executable->response_conn) || back != conn ||
+	    read_user(&request, sizeof(request), response + executable->response_request) ||
+	    read_user(&server, sizeof(server), conn + executable->conn_server)) {
+		count_lost(LOST_REQUEST_NOT_FOUND);
+		return begin(ctx, 0, 0, 0);
+	}
+	return begin(ctx, server, response, request);
 }
 
 static __always_inline __u8 method_number(__u64 request, const struct executable *executable)
@@ -278,18 +325,28 @@ static __always_inline __u64 read_path(struct request_key *key, __u64 string)
 	return path.length;
 }
 
+/* The pattern that a router left in a request; its length, 0 if there is none. */
+static __always_inline __u64 read_pattern(struct request_key *key, __u64 request, const struct executable *executable)
+{
+	__u64 pat = 0;
+
+	if (executable->request_pattern != ABSENT)
+		return read_path(key, request + executable->request_pattern);
+	if (executable->request_pat == ABSENT || executable->pattern_str == ABSENT ||
+	    read_user(&pat, sizeof(pat), request + executable->request_pat) || !pat)
+		return 0;
+	return read_path(key, pat + executable->pattern_str);
+}
+
 static __always_inline void name_path(struct request_key *key, const struct request *request,
 				      const struct executable *executable)
 {
 	__u64 url = 0;
 
 	key->path_source = PATH_PATTERN;
-	if (executable->request_pattern != ABSENT) {
-		if (read_path(key, request->request + executable->request_pattern))
-			return;
-		if (request->routed && read_path(key, request->routed + executable->request_pattern))
-			return;
-	}
+	if (read_pattern(key, request->request, executable) ||
+	    (request->routed && read_pattern(key, request->routed, executable)))
+		return;
 	key->path_source = PATH_RAW;
 	if (!read_user(&url, sizeof(url), request->request + executable->request_url) && url)
 		read_path(key, url + executable->url_path);
@@ -364,36 +421,42 @@ static __always_inline void count_request(struct request_key *key, __u64 nanosec
 		count_lost(LOST_MAP_FULL);
 }
 
-static __always_inline int finish(struct pt_regs *ctx, __u16 outcome)
+enum protocol {
+	HTTP1,
+	HTTP2,
+};
+
+static __always_inline int finish(struct pt_regs *ctx, enum protocol protocol, __u16 outcome)
 {
 	__u64 began = bpf_ktime_get_ns();
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
+	struct process *process = current_process(goroutine.tgid);
 	struct request *open = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
 	struct request_key key = {};
-	struct process *process;
 	struct request request;
 
-	if (!open)
-		return 0; /* began before the probe, or already counted */
-	request = *open;
-	process = current_process(goroutine.tgid);
-	bpf_map_delete_elem(&requests_in_flight, &goroutine);
 	if (!process)
 		return 0;
+	if (!open) { /* began before the probe, or already counted */
+		account(process, began);
+		return 0;
+	}
+	request = *open;
+	bpf_map_delete_elem(&requests_in_flight, &goroutine);
 	key.tgid = goroutine.tgid;
 	key.executable = process->executable.id;
 	key.method = method_number(request.request, &process->executable);
 	name_path(&key, &request, &process->executable);
 	if (outcome)
 		key.status = outcome;
-	else if (request.protocol == HTTP1)
+	else if (protocol == HTTP1)
 		key.status = http1_status(&request, &process->executable);
 	else
 		key.status = http2_status(&request, &process->executable);
 	count_request(&key, began - request.started_at);
 
 	/* A router that refuses a request leaves no pattern either. */
-	if (key.path_source == PATH_RAW && process->executable.request_pattern != ABSENT && !process->asked_for_router &&
+	if (key.path_source == PATH_RAW && process->executable.request_pat != ABSENT && !process->asked_for_router &&
 	    key.status != 400 && key.status != 404 && key.status != 405) {
 		process->asked_for_router = 1;
 		wish(WISH_ROUTER, process->executable.id);
@@ -405,7 +468,7 @@ static __always_inline int finish(struct pt_regs *ctx, __u16 outcome)
 SEC("uprobe")
 int serve_return(struct pt_regs *ctx)
 {
-	return finish(ctx, 0);
+	return finish(ctx, HTTP1, 0);
 }
 
 /* The deferred function of (*conn).serve: a request that is still open here
@@ -413,7 +476,7 @@ int serve_return(struct pt_regs *ctx)
 SEC("uprobe")
 int connection_end(struct pt_regs *ctx)
 {
-	return finish(ctx, OUTCOME_PANIC);
+	return finish(ctx, HTTP1, OUTCOME_PANIC);
 }
 
 /* The deferred function of HTTP/2's runHandler. While a panic unwinds the stack,
@@ -427,7 +490,7 @@ int stream_end(struct pt_regs *ctx)
 
 	if (process && process->executable.g_panic != ABSENT)
 		read_user(&panic, sizeof(panic), GO_G(ctx) + process->executable.g_panic);
-	return finish(ctx, panic ? OUTCOME_PANIC : 0);
+	return finish(ctx, HTTP2, panic ? OUTCOME_PANIC : 0);
 }
 
 /* A router that got a copy of the request (r.WithContext) notes the pattern in

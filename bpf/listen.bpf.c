@@ -16,6 +16,7 @@
  * of which those at the final ACK are told apart by handshake_refused.
  */
 #include "listener.h"
+#include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -186,7 +187,7 @@ int BPF_PROG(conn_queued__tracepoint, const struct sock *sk)
 SEC("fexit/inet_csk_reqsk_queue_add")
 int BPF_PROG(conn_queued__fexit, struct sock *sk, struct request_sock *req, struct sock *child, struct sock *ret)
 {
-	return ret ? queued(sk, child, BPF_CORE_READ(sk, sk_ack_backlog)) : 0;
+	return ret && is_tcp_listener(sk) ? queued(sk, child, BPF_CORE_READ(sk, sk_ack_backlog)) : 0;
 }
 
 SEC("kprobe/inet_csk_reqsk_queue_add")
@@ -250,22 +251,28 @@ int BPF_PROG(handshake_discarded__tracepoint, struct sk_buff *skb, void *locatio
 
 /* Before Linux 6.11 kfree_skb does not name the socket. There tcp_check_req()
  * returning NULL without having lost the request to another CPU is what sends
- * tcp_v4_rcv() to discard_and_relse. */
-static __always_inline int checked(const struct sock *listener, const struct sock *ret, const bool *req_stolen)
+ * tcp_v4_rcv() to discard_and_relse. For a connection that Fast Open made, it is
+ * called with the connection and not with a listener. */
+static __always_inline int checked(const struct sock *sk, const struct sock *ret, const bool *req_stolen)
 {
 	bool stolen = false;
 
-	if (ret)
+	if (ret || !is_tcp_listener(sk))
 		return 0;
 	bpf_probe_read_kernel(&stolen, sizeof(stolen), req_stolen);
-	return stolen ? 0 : discarded(listener);
+	return stolen ? 0 : discarded(sk);
 }
 
+/* Not BPF_PROG(): the verifier of Linux 5.10 refuses to load an argument that
+ * points to anything but a struct, as the fifth does, unless it is read as
+ * memory. */
 SEC("fexit/tcp_check_req")
-int BPF_PROG(handshake_discarded__fexit, struct sock *sk, struct sk_buff *skb, struct request_sock *req,
-	     bool fastopen, bool *req_stolen, struct sock *ret)
+int handshake_discarded__fexit(__u64 *ctx)
 {
-	return checked(sk, ret, req_stolen);
+	bool *req_stolen = NULL;
+
+	bpf_probe_read_kernel(&req_stolen, sizeof(req_stolen), &ctx[4]);
+	return checked((struct sock *)ctx[0], (struct sock *)ctx[5], req_stolen);
 }
 
 /* Where only kprobes serve, what a function was called with waits here for its
@@ -273,7 +280,6 @@ int BPF_PROG(handshake_discarded__fexit, struct sock *sk, struct sk_buff *skb, s
 struct calls {
 	__u64 check_req_sk, check_req_stolen;
 	__u64 v4_listener, v6_listener;
-	__u64 v4_called;
 };
 
 struct {
@@ -335,6 +341,11 @@ int BPF_PROG(handshake_refused__tracepoint, struct sk_buff *skb, void *location,
 /* Before, it is tcp_v4_syn_recv_sock() or its IPv6 sister that counts
  * ListenDrops and returns NULL. For an IPv4 client of an IPv6 listener the
  * latter calls the former, which then has counted already. */
+static __always_inline bool is_ipv4(const struct sk_buff *skb)
+{
+	return BPF_CORE_READ(skb, protocol) == bpf_htons(ETH_P_IP);
+}
+
 SEC("fexit/tcp_v4_syn_recv_sock")
 int BPF_PROG(handshake_refused__fexit_v4, struct sock *sk, struct sk_buff *skb, struct request_sock *req,
 	     void *dst, void *req_unhash, bool *own_req, struct sock *ret)
@@ -346,7 +357,7 @@ SEC("fexit/tcp_v6_syn_recv_sock")
 int BPF_PROG(handshake_refused__fexit_v6, struct sock *sk, struct sk_buff *skb, struct request_sock *req,
 	     void *dst, void *req_unhash, bool *own_req, struct sock *ret)
 {
-	return ret || BPF_CORE_READ(req, __req_common.skc_family) == AF_INET ? 0 : refused(sk);
+	return ret || is_ipv4(skb) ? 0 : refused(sk);
 }
 
 SEC("kprobe/tcp_v4_syn_recv_sock")
@@ -354,10 +365,8 @@ int BPF_KPROBE(handshake_refused__v4, struct sock *sk)
 {
 	struct calls *call = this_cpu_calls();
 
-	if (call) {
+	if (call)
 		call->v4_listener = (__u64)sk;
-		call->v4_called = 1;
-	}
 	return 0;
 }
 
@@ -370,14 +379,12 @@ int BPF_KRETPROBE(handshake_refused__v4_return, struct sock *ret)
 }
 
 SEC("kprobe/tcp_v6_syn_recv_sock")
-int BPF_KPROBE(handshake_refused__v6, struct sock *sk)
+int BPF_KPROBE(handshake_refused__v6, struct sock *sk, struct sk_buff *skb)
 {
 	struct calls *call = this_cpu_calls();
 
-	if (call) {
-		call->v6_listener = (__u64)sk;
-		call->v4_called = 0;
-	}
+	if (call)
+		call->v6_listener = is_ipv4(skb) ? 0 : (__u64)sk;
 	return 0;
 }
 
@@ -386,7 +393,7 @@ int BPF_KRETPROBE(handshake_refused__v6_return, struct sock *ret)
 {
 	struct calls *call = this_cpu_calls();
 
-	return call && !ret && !call->v4_called ? refused((struct sock *)call->v6_listener) : 0;
+	return call && !ret && call->v6_listener ? refused((struct sock *)call->v6_listener) : 0;
 }
 
 /* ----------------------------------------------------- SYN-ACK sent again */

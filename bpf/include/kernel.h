@@ -153,7 +153,9 @@ struct mptcp_sock {
 	struct sock *first;
 };
 
-struct sk_buff;
+struct sk_buff {
+	__be16 protocol;
+};
 
 /* Numbers of drop reasons move from release to release; only names are asked. */
 enum skb_drop_reason {
@@ -221,6 +223,7 @@ enum {
 	SOCK_STREAM = 1,
 	IPPROTO_TCP = 6,
 	IPPROTO_MPTCP = 262,
+	ETH_P_IP = 0x0800,
 	SOCKFS_MAGIC = 0x534F434B, /* include/uapi/linux/magic.h */
 };
 

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,6 +29,7 @@ import (
 
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/observe"
+	"github.com/tcpslo/tcpslo/exporter/privilege"
 	"github.com/tcpslo/tcpslo/exporter/server"
 )
 
@@ -46,6 +49,7 @@ type Run struct {
 	lifecycle  *bool
 	api        *bool
 	prefer     *string
+	summary    *bool
 }
 
 // AddRun adds the command "run", the default.
@@ -61,6 +65,7 @@ func AddRun(app *kingpin.Application, flags *web.FlagConfig) *Run {
 		lifecycle:  c.Flag("web.enable-lifecycle", "Reload the configuration on POST /-/reload (SIGHUP always does).").Bool(),
 		api:        c.Flag("web.enable-api", "Serve /api/v1, behind the same authentication as everything else (--no-web.enable-api to switch it off).").Default("true").Bool(),
 		prefer:     preferFlag(c),
+		summary:    c.Flag("summary", "Print the services found and where to look, once the exporter listens; a terminal always gets it.").Bool(),
 	}
 }
 
@@ -105,7 +110,11 @@ func (r *Run) Execute(log *slog.Logger) error {
 		return err
 	}
 	defer observer.Close()
-	log.Info("observing", "took", time.Since(began).Round(time.Millisecond))
+	if err := privilege.Drop(); err != nil {
+		log.Warn("running with more privileges than needed", "error", err)
+	}
+	took := time.Since(began)
+	log.Info("observing", "took", took.Round(time.Millisecond))
 
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(observer, versioncollector.NewCollector("tcpslo_exporter"))
@@ -128,15 +137,34 @@ func (r *Run) Execute(log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return r.serve(handler, reload, log)
+	return r.serve(handler, reload, log, func(address net.Addr, tls bool) {
+		terminal := isTerminal(os.Stdout)
+		if !terminal && !*r.summary {
+			return
+		}
+		summary{
+			services: observer.Registry().Services(), programs: observer.Status(), took: took,
+			self: uint32(os.Getpid()), url: landingURL(address, tls), metrics: *r.metrics, api: *r.api,
+			colour: terminal && os.Getenv("NO_COLOR") == "",
+		}.print(os.Stdout)
+	})
 }
 
-func (r *Run) serve(handler http.Handler, reload func() error, log *slog.Logger) error {
+// serve answers HTTP until a signal comes; listening is called with the first
+// address once it is there.
+func (r *Run) serve(handler http.Handler, reload func() error, log *slog.Logger, listening func(address net.Addr, tls bool)) error {
 	s := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       5 * time.Minute,
+	}
+	var first sync.Once
+	s.BaseContext = func(l net.Listener) context.Context {
+		// exporter-toolkit sets this callback where it serves TLS, and nobody else does.
+		tls := s.TLSConfig != nil && s.TLSConfig.GetConfigForClient != nil
+		first.Do(func() { listening(l.Addr(), tls) })
+		return context.Background()
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

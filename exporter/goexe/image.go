@@ -59,6 +59,9 @@ func newImage(r io.ReaderAt, size int64) (*image, error) {
 		return nil, fmt.Errorf("%w: not an ELF file", ErrNotGo)
 	}
 	file, err := elf.NewFile(io.NewSectionReader(r, 0, size))
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("truncated: ELF headers: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ELF headers: %w", err)
 	}

@@ -128,6 +128,10 @@ func findModuledata(img *image, minor int) (*moduledata, error) {
 	return nil, errors.New("no pclntab, or nothing points to it")
 }
 
+// maxPclntabs bounds the search for the pclntab. Its magic number is in the code
+// and the data of debuggers and profilers too.
+const maxPclntabs = 16
+
 // pclntabs calls found with each address where a pclntab may begin, until it
 // returns false. GNU ld gives the section of a position-independent executable
 // up to Go 1.25 another name, so the magic number is what is sought if the
@@ -138,11 +142,12 @@ func pclntabs(img *image, magic uint32, found func(uint64) bool) error {
 			return nil
 		}
 	}
-	more := true
+	more, candidates := true, 0
 	for _, s := range img.segments {
 		err := img.search(s.address, s.size, pclntabStart(img.arch, magic), func(address uint64) bool {
 			if address%word == 0 {
-				more = found(address)
+				candidates++
+				more = found(address) && candidates < maxPclntabs
 			}
 			return more
 		})
@@ -217,7 +222,7 @@ func readModuledata(img *image, address uint64, layout moduleLayout, magic uint3
 		err = fmt.Errorf("%d function table entries for %d functions", m.functions.n, count)
 	case m.functions.n > maxFunctions:
 		err = fmt.Errorf("%d functions, more than %d", count, maxFunctions)
-	case m.text > minPC || minPC >= maxPC || maxPC > m.etext:
+	case m.text > minPC || minPC >= maxPC || maxPC > m.etext || !img.contains(m.text, m.etext-m.text):
 		err = fmt.Errorf("functions from %#x to %#x in text from %#x to %#x", minPC, maxPC, m.text, m.etext)
 	case m.types >= m.etypes || !img.contains(m.types, m.etypes-m.types):
 		err = fmt.Errorf("types from %#x to %#x", m.types, m.etypes)

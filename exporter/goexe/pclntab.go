@@ -11,7 +11,9 @@ import (
 // Function is a function as it was compiled: one that was inlined everywhere
 // does not exist.
 type Function struct {
-	Name    string // as in a traceback: "net/http.(*conn).serve"
+	// Name is as in a traceback: "net/http.(*conn).serve". Up to Go 1.20, type
+	// arguments are "[...]" there.
+	Name    string
 	Address uint64 // virtual address in the file, before the load bias
 	Size    uint64 // in bytes, without padding
 }
@@ -32,9 +34,9 @@ const (
 	maxFunctions = 1 << 22
 	// maxFunctionSize bounds the machine code read at once, in bytes.
 	maxFunctionSize = 16 << 20
-	// maxName bounds a name, in bytes. Names of instantiated generic functions and
-	// of anonymous structs run to many kilobytes.
-	maxName = 1 << 20
+	// maxName is how much of a name is read, in bytes. Those of anonymous structs
+	// run to many kilobytes, but nobody asks for them.
+	maxName = 4 << 10
 )
 
 // functionTable finds functions in the pclntab.
@@ -166,15 +168,16 @@ func (t *functionTable) eachRange(offset uint32, room uint64, visit func(value i
 			return err
 		}
 		at += n
-		if length > room {
+		if length == 0 || length > room {
 			break
 		}
 		end += length * uint64(t.image.arch.minInstruction)
 		visit(value, end)
 	}
-	return fmt.Errorf("corrupt program counter table at %#x: it covers more than the %d bytes of the function", offset, room)
+	return fmt.Errorf("corrupt program counter table at %#x: it does not fit the %d bytes of the function", offset, room)
 }
 
+// name is the function name at an offset, cut off at maxName bytes.
 func (t *functionTable) name(offset uint32) (string, error) {
 	names := t.module.functionNames
 	if uint64(offset) >= names.n {
@@ -187,11 +190,11 @@ func (t *functionTable) name(offset uint32) (string, error) {
 			return "", err
 		}
 		if b == 0 {
-			return string(name), nil
+			break
 		}
 		name = append(name, b)
 	}
-	return "", fmt.Errorf("corrupt function table: name at %#x does not end", offset)
+	return string(name), nil
 }
 
 // nameOffset finds a name among the names of functions, those that were inlined

@@ -4,7 +4,7 @@ package goexe
 
 import (
 	"fmt"
-	"sort"
+	"hash/maphash"
 	"strings"
 )
 
@@ -59,13 +59,19 @@ type typeTable struct {
 	image  *image
 	module *moduledata
 	minor  int
-	// links holds, sorted by the name of the type, the offsets from types of the
-	// types that reflection may have to find: among others all pointer types.
-	links []uint32
+	links  []typelink // nil until a type is sought by name
+	seed   maphash.Seed
+}
+
+// typelink is a type that reflection may have to find by its name, as it must all
+// pointer types.
+type typelink struct {
+	offset uint32 // from types
+	base   uint64 // a hash of the type's name without the package
 }
 
 func newTypeTable(img *image, m *moduledata, minor int) *typeTable {
-	return &typeTable{image: img, module: m, minor: minor}
+	return &typeTable{image: img, module: m, minor: minor, seed: maphash.MakeSeed()}
 }
 
 // FieldOffset is the offset of a field from the start of a struct, in bytes. The
@@ -152,8 +158,10 @@ func (t *typeTable) field(address uint64, name string) (field, error) {
 }
 
 // lookup is the address of the named type that name, an import path and a name,
-// stands for. Two packages may have one base name, and then their types have
-// equal names in the type data; the import path decides.
+// stands for. In the type data it is called by the package's name instead
+// ("http.response"; "gopkg.in/yaml.v3" is package yaml), which two packages may
+// share. So all types of the base name are candidates, and their import paths
+// decide.
 func (t *typeTable) lookup(name string) (uint64, error) {
 	if err := t.loadLinks(); err != nil {
 		return 0, fmt.Errorf("type links: %w", err)
@@ -162,40 +170,12 @@ func (t *typeTable) lookup(name string) (uint64, error) {
 	if pkg == "" {
 		return 0, fmt.Errorf("%w: want an import path, a dot and a name", ErrNoType)
 	}
-	// A package is nearly always called as its directory is.
-	guess := "*" + pkg[strings.LastIndexByte(pkg, '/')+1:] + "." + base
-	var failure error
-	first := sort.Search(len(t.links), func(i int) bool {
-		s, err := t.linkName(i)
-		if err != nil {
-			failure = err
-		}
-		return s >= guess
-	})
-	if failure != nil {
-		return 0, failure
-	}
-	for i := first; i < len(t.links); i++ {
-		s, err := t.linkName(i)
-		if err != nil {
-			return 0, err
-		}
-		if s != guess {
-			break
-		}
-		if at, err := t.pointedTo(i, pkg); err != nil || at != 0 {
-			return at, err
-		}
-	}
-	for i := range t.links {
-		s, err := t.linkName(i)
-		if err != nil {
-			return 0, err
-		}
-		if _, b, _ := strings.Cut(s, "."); s == guess || s[:min(len(s), 1)] != "*" || b != base {
+	wanted := maphash.String(t.seed, base)
+	for _, l := range t.links {
+		if l.base != wanted {
 			continue
 		}
-		if at, err := t.pointedTo(i, pkg); err != nil || at != 0 {
+		if at, err := t.pointedTo(l, pkg); err != nil || at != 0 {
 			return at, err
 		}
 	}
@@ -213,10 +193,10 @@ func splitTypeName(name string) (pkg, base string) {
 	return name[:dot], name[dot+1:]
 }
 
-// pointedTo is the address of the type that link i, a pointer type, points to,
-// if that type is of package pkg; else 0.
-func (t *typeTable) pointedTo(i int, pkg string) (uint64, error) {
-	at := t.module.types + uint64(t.links[i])
+// pointedTo is the address of the type that l, a pointer type, points to, if that
+// type is of package pkg; else 0.
+func (t *typeTable) pointedTo(l typelink, pkg string) (uint64, error) {
+	at := t.module.types + uint64(l.offset)
 	kind, err := t.kind(at)
 	if err != nil || kind != kindPointer {
 		return 0, err
@@ -230,10 +210,6 @@ func (t *typeTable) pointedTo(i int, pkg string) (uint64, error) {
 		return 0, err
 	}
 	return elem, nil
-}
-
-func (t *typeTable) linkName(i int) (string, error) {
-	return t.name(t.module.types + uint64(t.links[i]))
 }
 
 func (t *typeTable) kind(address uint64) (uint8, error) {
@@ -344,52 +320,70 @@ func (t *typeTable) nameOffset(offset uint32) (string, error) {
 	return t.nameAt(t.module.types + uint64(offset))
 }
 
-// nameAt reads an abi.Name: a byte of flags, the length as a varint, the name.
+// nameAt reads an abi.Name: a byte of flags, the length as a varint, the name. It
+// is cut off at maxName bytes.
 func (t *typeTable) nameAt(address uint64) (string, error) {
 	n, length, err := t.image.uvarint(address + 1)
 	if err != nil {
 		return "", err
 	}
-	if n > maxName {
-		return "", fmt.Errorf("corrupt type data: name at %#x of %d bytes", address, n)
-	}
-	b, err := t.image.bytes(address+1+length, n)
+	b, err := t.image.bytes(address+1+length, min(n, maxName))
 	return string(b), err
 }
 
 // loadLinks reads the linker's table of types that reflection may have to find;
-// since Go 1.27, which has none, it walks the descriptors.
+// since Go 1.27, which has none, it walks their descriptors.
 func (t *typeTable) loadLinks() error {
 	if t.links != nil {
 		return nil
 	}
+	each := t.eachLink
 	if t.module.typelinkBytes != 0 {
-		return t.walkLinks()
+		each = t.walkLinks
 	}
-	links := make([]uint32, t.module.typelinks.n)
-	for i := range links {
-		var err error
-		if links[i], err = t.image.uint32(t.module.typelinks.address + uint64(i)*4); err != nil {
+	links := make([]typelink, 0, t.module.typelinks.n)
+	err := each(func(offset uint32) error {
+		name, err := t.name(t.module.types + uint64(offset))
+		if err != nil {
 			return err
 		}
+		_, base, _ := strings.Cut(name, ".")
+		links = append(links, typelink{offset, maphash.String(t.seed, base)})
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	t.links = links
 	return nil
 }
 
-// walkLinks follows runtime.moduleTypelinks of Go 1.27: descriptors lie one
-// after the other from the second word of types on, sorted by name.
-func (t *typeTable) walkLinks() error {
-	var links []uint32
+func (t *typeTable) eachLink(visit func(offset uint32) error) error {
+	for i := range t.module.typelinks.n {
+		offset, err := t.image.uint32(t.module.typelinks.address + i*4)
+		if err != nil {
+			return err
+		}
+		if err := visit(offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkLinks follows runtime.moduleTypelinks of Go 1.27: the descriptors lie one
+// after the other from the second word of types on.
+func (t *typeTable) walkLinks(visit func(offset uint32) error) error {
 	for at := uint64(word); at < t.module.typelinkBytes; {
-		links = append(links, uint32(at))
+		if err := visit(uint32(at)); err != nil {
+			return err
+		}
 		size, err := t.descriptorSize(t.module.types + at)
 		if err != nil {
 			return err
 		}
 		at = (at + size + word - 1) &^ (word - 1)
 	}
-	t.links = links
 	return nil
 }
 

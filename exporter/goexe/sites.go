@@ -36,6 +36,11 @@ func (x *Executable) EntrySite(function string) (Site, error) {
 	if err != nil {
 		return Site{}, err
 	}
+	return x.site(f, entry(instructions))
+}
+
+// entry chooses the instruction for EntrySite.
+func entry(instructions []instruction) instruction {
 	targets := branchTargets(instructions)
 	best := instructions[0]
 	for i, in := range instructions[:min(len(instructions), maxPrologue)] {
@@ -45,8 +50,7 @@ func (x *Executable) EntrySite(function string) (Site, error) {
 			break
 		}
 		if in.push {
-			best = in
-			break
+			return in
 		}
 		if in.flow == flowBranch {
 			if best.flow != flowBranch {
@@ -61,7 +65,7 @@ func (x *Executable) EntrySite(function string) (Site, error) {
 			break
 		}
 	}
-	return x.site(f, best)
+	return best
 }
 
 // ReturnSites is every instruction by which the function returns to its caller.

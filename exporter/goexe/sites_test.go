@@ -295,8 +295,8 @@ func TestAfterCallSites_refuses_a_call_that_is_not_there(t *testing.T) {
 	}
 }
 
-// TestEvery_function_decodes_as_objdump_sees_it compares the return instructions
-// of every function that the compiler or an assembler made, AVX and all.
+// TestEvery_function_decodes_as_objdump_sees_it looks at all that the compiler
+// and the assembler made, AVX included.
 func TestEvery_function_decodes_as_objdump_sees_it(t *testing.T) {
 	if _, err := exec.LookPath("objdump"); err != nil {
 		testenv.Skip(t, "needs objdump of binutils")
@@ -307,41 +307,53 @@ func TestEvery_function_decodes_as_objdump_sees_it(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	returns := map[uint64]bool{}
-	boundaries := map[uint64]bool{}
+	texts := map[uint64]string{}
 	for _, match := range objdumpLine.FindAllStringSubmatch(string(out), -1) {
 		address, err := strconv.ParseUint(match[1], 16, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		boundaries[address] = true
-		if strings.HasPrefix(match[3], "ret") {
-			returns[address] = true
-		}
+		texts[address] = strings.TrimSpace(match[3])
 	}
 	names := x.FunctionsWithPrefix("")
-	decoded, refused := 0, []string{}
+	var refused []string
+	emulated := 0
 	for _, name := range names {
 		f, instructions, err := x.disassemble(name)
 		if err != nil {
 			refused = append(refused, name)
 			continue
 		}
-		decoded++
 		for _, in := range instructions {
-			if !boundaries[in.address] || returns[in.address] != (in.flow == flowReturn) {
-				t.Errorf("%q at %#x in %q is not what objdump sees", in.text(nil), in.address, f.Name)
+			text, boundary := texts[in.address]
+			if !boundary || strings.HasPrefix(text, "ret") != (in.flow == flowReturn) {
+				t.Errorf("%q at %#x in %q is %q to objdump", in.text(nil), in.address, f.Name, text)
 				break
 			}
 		}
+		site := entry(instructions)
+		if site.emulated {
+			emulated++
+		}
+		for _, in := range instructions {
+			if in.address >= site.address {
+				break
+			}
+			text := texts[in.address]
+			if !strings.HasPrefix(text, "cmp") && !strings.HasPrefix(text, "test") && writesArgument.MatchString(text) ||
+				strings.HasPrefix(text, "call") || strings.HasPrefix(text, "jmp") {
+				t.Errorf("%q at %#x comes before the entry of %q at %#x", text, in.address, name, site.address)
+			}
+		}
 	}
-	if len(refused) > 20 {
-		t.Errorf("%d functions of %d can't be decoded: %q", len(refused), len(names), refused)
+	if len(refused) > 10 {
+		t.Errorf("%d functions can't be decoded: %q", len(refused), refused)
 	}
-	if decoded < 5000 {
-		t.Errorf("only %d functions decoded", decoded)
+	// The others are leaves without a frame, which begin with anything.
+	if len(names) < 5000 || emulated < len(names)*7/10 {
+		t.Errorf("%d of %d functions have an emulated entry", emulated, len(names))
 	}
-	t.Logf("%d functions decoded, refused %q", decoded, refused)
+	t.Logf("%d functions, %d with an emulated entry, refused %q", len(names), emulated, refused)
 }
 
 // TestEmulated_instructions_are_those_of_the_kernel has the cases of

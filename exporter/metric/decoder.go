@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -46,15 +47,15 @@ type decoderMaker struct {
 }
 
 var decoders = map[string]decoderMaker{
-	"uint":                {[]uint32{1, 2, 4, 8}, makeUint},
-	"cpu":                 {[]uint32{1, 2, 4, 8}, makeUint},
+	"uint":                {numberSizes, makeUint},
+	"cpu":                 {numberSizes, makeUint},
 	"string":              {nil, makeString},
-	"sockaddr":            {[]uint32{20}, makeSockaddr},
+	"sockaddr":            {[]uint32{sizeofAddress}, makeSockaddr},
 	"ifname":              {[]uint32{4}, makeIfname},
 	"ksym":                {[]uint32{8}, makeKsym},
 	"comm":                {[]uint32{4}, makeComm},
-	"enum":                {[]uint32{1, 2, 4, 8}, makeEnum},
-	"static_map":          {[]uint32{1, 2, 4, 8}, makeStaticMap},
+	"enum":                {numberSizes, makeEnum},
+	"static_map":          {numberSizes, makeStaticMap},
 	"netns":               {[]uint32{4}, makeNetns},
 	"worker":              {[]uint32{16}, makeWorker},
 	"service_of_listener": {nil, makeServiceOfListener},
@@ -93,16 +94,19 @@ func newDecoder(label Label, keyType btf.Type, env Environment) (decoder, error)
 	if err != nil {
 		return nil, err
 	}
-	if len(maker.sizes) > 0 {
-		fits := false
-		for _, size := range maker.sizes {
-			fits = fits || field.Size == size
-		}
-		if !fits {
-			return nil, fmt.Errorf("%w: decoder %q reads %v bytes, %q has %d", errSize, name, maker.sizes, from, field.Size)
-		}
+	if len(maker.sizes) > 0 && !slices.Contains(maker.sizes, field.Size) {
+		return nil, fmt.Errorf("%w: decoder %q reads %v bytes, %q has %d", errSize, name, maker.sizes, from, field.Size)
 	}
 	return maker.make(label, field, keyType, env)
+}
+
+// numberSizes are the sizes, in bytes, that a number may have.
+var numberSizes = []uint32{1, 2, 4, 8}
+
+// intOf reads a signed number of 1, 2, 4 or 8 bytes in host order.
+func intOf(raw []byte) int64 {
+	unused := 64 - 8*len(raw)
+	return int64(uintOf(raw)<<unused) >> unused
 }
 
 // uintOf reads an unsigned number of 1, 2, 4 or 8 bytes in host order.
@@ -142,6 +146,9 @@ func text(raw []byte) string {
 func makeSockaddr(_ Label, field Field, _ btf.Type, _ Environment) (decoder, error) {
 	return func(r *row) string { return addressOf(field.Bytes(r.key)).String() }, nil
 }
+
+// sizeofAddress is the size of struct address.
+const sizeofAddress = 20
 
 func addressOf(raw []byte) netip.AddrPort {
 	const afInet6 = 10
@@ -184,7 +191,11 @@ func makeEnum(label Label, field Field, _ btf.Type, env Environment) (decoder, e
 	if err := env.KernelBTF.TypeByName(label.Enum, &enum); err != nil {
 		return nil, fmt.Errorf("enum %q of the running kernel: %w", label.Enum, err)
 	}
-	names := numberNames(EnumNames(enum, label.Prefix))
+	// A negative value fills 64 bits in the enum and as many as it has in the key.
+	names := numberNames{}
+	for number, name := range EnumNames(enum, label.Prefix) {
+		names[number<<(64-8*field.Size)>>(64-8*field.Size)] = name
+	}
 	return func(r *row) string { return names.of(uintOf(field.Bytes(r.key))) }, nil
 }
 
@@ -245,6 +256,9 @@ func makeServiceOfListener(_ Label, _ Field, keyType btf.Type, env Environment) 
 	netns, err := FindField("key", keyType, "key.netns")
 	if err != nil {
 		return nil, fmt.Errorf("service_of_listener reads the key's listener and netns: %w", err)
+	}
+	if address.Size != sizeofAddress || netns.Size != 4 {
+		return nil, fmt.Errorf("%w: service_of_listener reads struct listener_key of bpf/include/listener.h", errSize)
 	}
 	cookie, err := FindField("key", keyType, "key.netns_cookie")
 	hasCookie := err == nil

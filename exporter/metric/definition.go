@@ -6,6 +6,8 @@
 package metric
 
 import (
+	"fmt"
+
 	"github.com/tcpslo/tcpslo/exporter/histogram"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
 )
@@ -100,3 +102,16 @@ func (d Definition) Range() (lowest, highest float64) {
 	}
 	return 1, 1 << 15
 }
+
+// Misfit is the error about a metric whose definition does not fit the map that
+// it names.
+type Misfit struct {
+	Metric string
+	Path   string // of what is wrong, below the metric: labels[0].from
+	Err    error
+}
+
+func (m *Misfit) Error() string { return fmt.Sprintf("metric %q: %v", m.Metric, m.Err) }
+
+// Unwrap gives the reason.
+func (m *Misfit) Unwrap() error { return m.Err }

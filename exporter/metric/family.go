@@ -3,7 +3,9 @@
 package metric
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -29,15 +31,16 @@ type family struct {
 
 	generation uint64
 	labels     map[string]*rowLabels // by key; valid for one generation
-	series     map[string]*series    // of this scrape
+	series     map[string]*series    // of this scrape; kept for the next, which is much the same
 	retired    map[string]*series    // what rows counted that have left the map
 }
 
 // valueField is a field of the map's value and, where a metric has several,
 // the label value that stands for it.
 type valueField struct {
-	label string
-	field Field
+	label  string
+	field  Field
+	signed bool
 }
 
 // rowLabels is what a key means.
@@ -51,13 +54,17 @@ type rowLabels struct {
 // series is one set of label values with what its rows add up to.
 type series struct {
 	labels []string
-	serve  func() bool
-	number float64 // counter, gauge
-	rows   int
-	sum    uint64   // histogram
-	slots  []uint64 // histogram; borrowed from the read buffer while rows is 1
-	owned  bool     // slots are the series' own
 	pairs  []*dto.LabelPair
+	serve  func() bool // whether to keep it, once its rows have left the map
+	signed bool        // sum is an int64
+	rows   int
+	// sum is in the map's unit. Integers add up to the same in any order: a sum of
+	// floats could be one bit lower in the next scrape, which Prometheus would take
+	// for a counter that began anew.
+	sum   uint64
+	most  float64  // gauge: the greatest value or age
+	slots []uint64 // histogram; borrowed from the read buffer until a second row comes
+	owned bool     // slots are the series' own
 }
 
 func newFamily(d Definition, source Source, layout *histogram.Layout, env Environment, constant prometheus.Labels) (*family, error) {
@@ -65,15 +72,20 @@ func newFamily(d Definition, source Source, layout *histogram.Layout, env Enviro
 		definition: d, layout: layout, constant: constant,
 		scale:   float64(Scales[d.Stored]),
 		labels:  map[string]*rowLabels{},
+		series:  map[string]*series{},
 		retired: map[string]*series{},
 	}
 	if d.Type == Histogram && layout == nil {
 		return nil, fmt.Errorf("a histogram needs buckets")
 	}
-	for _, label := range d.Labels {
+	for i, label := range d.Labels {
 		decoder, err := newDecoder(label, source.Key, env)
 		if err != nil {
-			return nil, fmt.Errorf("label %q: %w", label.Name, err)
+			key := "decode"
+			if errors.Is(err, ErrNoField) {
+				key = "from"
+			}
+			return nil, &Misfit{d.Name, fmt.Sprintf("labels[%d].%s", i, key), fmt.Errorf("label %q: %w", label.Name, err)}
 		}
 		f.decoders = append(f.decoders, decoder)
 		f.labelNames = append(f.labelNames, label.Name)
@@ -93,27 +105,39 @@ func newFamily(d Definition, source Source, layout *histogram.Layout, env Enviro
 }
 
 func (f *family) findValues(source Source) error {
-	fields := map[string]string{"": f.definition.Value}
+	fields, at := map[string]string{"": f.definition.Value}, func(string) string { return "value" }
 	if f.definition.Values != nil {
 		fields = f.definition.Values.Fields
+		at = func(label string) string { return fmt.Sprintf("values.fields.%q", label) }
 	}
 	for label, path := range fields {
 		if path == "" {
 			path = "value"
 		}
 		field, err := FindField("value", source.Value, path)
+		if err == nil {
+			err = f.checkValue(path, field)
+		}
 		if err != nil {
-			return err
+			return &Misfit{f.definition.Name, at(label), err}
 		}
-		switch {
-		case f.definition.Type == Histogram && int(field.Size) < 8*(1+f.layout.Slots()):
-			return fmt.Errorf("%w: %q has %d bytes, a sum and %d slots need %d", errSize, path, field.Size, f.layout.Slots(), 8*(1+f.layout.Slots()))
-		case f.definition.Type != Histogram && f.definition.Aggregate != Count && field.Size > 8:
-			return fmt.Errorf("%w: %q has %d bytes, name the field that is the value", errSize, path, field.Size)
-		}
-		f.values = append(f.values, valueField{label, field})
+		f.values = append(f.values, valueField{label, field, field.Signed()})
 	}
 	sort.Slice(f.values, func(i, j int) bool { return f.values[i].label < f.values[j].label })
+	return nil
+}
+
+// checkValue wants a field that can hold what the metric is.
+func (f *family) checkValue(path string, field Field) error {
+	switch {
+	case f.definition.Type == Histogram:
+		if need := 8 * (1 + f.layout.Slots()); int(field.Size) < need {
+			return fmt.Errorf("%w: %q has %d bytes, a sum and %d slots need %d", errSize, path, field.Size, f.layout.Slots(), need)
+		}
+	case f.definition.Aggregate == Count:
+	case !slices.Contains(numberSizes, field.Size):
+		return fmt.Errorf("%w: %q has %d bytes and is no number, name the field that is the value: %s", errSize, path, field.Size, strings.Join(FieldNames(path, field.Type)[1:], ", "))
+	}
 	return nil
 }
 
@@ -124,13 +148,20 @@ func (f *family) begin(generation uint64) {
 		clear(f.labels)
 		f.generation = generation
 	}
-	f.series = make(map[string]*series, len(f.series))
-	for id, s := range f.retired {
-		if s.serve != nil && !s.serve() {
+	for _, s := range f.series {
+		*s = series{labels: s.labels, pairs: s.pairs, signed: s.signed}
+	}
+	for id, retired := range f.retired {
+		if retired.serve != nil && !retired.serve() {
 			delete(f.retired, id)
 			continue
 		}
-		f.series[id] = &series{labels: s.labels, serve: s.serve, number: s.number, sum: s.sum, slots: s.slots, rows: s.rows, pairs: s.pairs}
+		s, ok := f.series[id]
+		if !ok {
+			s = &series{labels: retired.labels, signed: retired.signed}
+			f.series[id] = s
+		}
+		s.rows, s.sum, s.slots = retired.rows, retired.sum, retired.slots
 	}
 }
 
@@ -142,7 +173,9 @@ func (f *family) labelsOf(key []byte) *rowLabels {
 	r := &row{key: key}
 	values := make([]string, 0, len(f.labelNames))
 	for _, decode := range f.decoders {
-		values = append(values, decode(r))
+		// Prometheus refuses an exposition with anything but UTF-8, and the name of
+		// a process or a file can be any bytes.
+		values = append(values, strings.ToValidUTF8(decode(r), "\uFFFD"))
 	}
 	l := &rowLabels{values: values, alive: r.alive, serve: r.serve}
 	id := strings.Join(values, "\xff") // no label has it: they are all UTF-8
@@ -160,7 +193,7 @@ func (f *family) seriesOf(in map[string]*series, l *rowLabels, i int) *series {
 		if f.definition.Values != nil {
 			labels = append(labels[:len(labels):len(labels)], f.values[i].label)
 		}
-		s = &series{labels: labels, serve: l.serve}
+		s = &series{labels: labels, serve: l.serve, signed: f.values[i].signed}
 		in[l.series[i]] = s
 	}
 	return s
@@ -197,17 +230,45 @@ func (f *family) addValue(s *series, value []byte, own bool) {
 		f.addSlots(s, numbers(value), own)
 		return
 	}
-	number := float64(uintOf(value)) / f.scale
+	number := uintOf(value)
+	if s.signed {
+		number = uint64(intOf(value))
+	}
 	switch f.definition.Aggregate {
 	case Count:
-		s.number = float64(s.rows)
 	case Max:
-		s.number = max(s.number, number)
+		s.raise(s.float(number) / f.scale)
 	case Age:
-		s.number = max(s.number, monotonicSeconds()-float64(uintOf(value))/1e9)
+		// What began after this scrape read the clock is of no age.
+		s.raise(max(0, monotonicSeconds()-float64(number)/1e9))
 	default:
-		s.number += number
+		s.sum += number
 	}
+}
+
+// raise notes a value if it is the greatest so far.
+func (s *series) raise(value float64) {
+	if s.rows == 1 || value > s.most {
+		s.most = value
+	}
+}
+
+func (s *series) float(number uint64) float64 {
+	if s.signed {
+		return float64(int64(number))
+	}
+	return float64(number)
+}
+
+// value is what a counter or a gauge shows.
+func (f *family) value(s *series) float64 {
+	switch f.definition.Aggregate {
+	case Count:
+		return float64(s.rows)
+	case Max, Age:
+		return s.most
+	}
+	return s.float(s.sum) / f.scale
 }
 
 func (f *family) addSlots(s *series, value []uint64, own bool) {
@@ -229,16 +290,17 @@ func (f *family) addSlots(s *series, value []uint64, own bool) {
 
 func (f *family) send(ch chan<- prometheus.Metric) {
 	for id, s := range f.series {
+		if s.rows == 0 {
+			delete(f.series, id)
+			continue
+		}
 		if s.pairs == nil {
 			s.pairs = f.pairs(s.labels)
-			if retired, ok := f.retired[id]; ok {
-				retired.pairs = s.pairs
-			}
 		}
 		if f.definition.Type == Histogram {
 			ch <- histogram.NewMetric(f.desc, s.pairs, f.layout.Fold(s.slots, s.sum))
 		} else {
-			ch <- &number{f.desc, s.pairs, f.definition.Type, s.number}
+			ch <- &number{f.desc, s.pairs, f.definition.Type, f.value(s)}
 		}
 	}
 }

@@ -20,10 +20,22 @@ type Field struct {
 	Offset uint32 // bytes
 	Size   uint32 // bytes
 	Type   btf.Type
+	bits   btf.Bits // of a bit field
 }
 
 // Bytes returns the field's part of a key or value.
 func (f Field) Bytes(raw []byte) []byte { return raw[f.Offset : f.Offset+f.Size] }
+
+// Signed tells whether the field is a number that may be below zero.
+func (f Field) Signed() bool {
+	switch t := btf.UnderlyingType(f.Type).(type) {
+	case *btf.Int:
+		return t.Encoding == btf.Signed
+	case *btf.Enum:
+		return t.Signed
+	}
+	return false
+}
 
 // FindField finds "root", or "root.member" and so on, in a type. A member of a
 // nested struct may be named without the way to it as long as only one has
@@ -51,7 +63,10 @@ func FindField(root string, t btf.Type, path string) (Field, error) {
 			return Field{}, fmt.Errorf("%w: %q, there is: %s", ErrNoField, path, strings.Join(FieldNames(root, t), ", "))
 		case 1:
 		default:
-			return Field{}, fmt.Errorf("%w: %q is ambiguous, name the struct that it is in", ErrNoField, path)
+			return Field{}, fmt.Errorf("%w: %q is ambiguous, there is: %s", ErrNoField, path, strings.Join(FieldNames(root, t), ", "))
+		}
+		if found[0].bits > 0 {
+			return Field{}, fmt.Errorf("%w: %q is a bit field; give it bytes of its own", ErrNoField, path)
 		}
 		size, err := btf.Sizeof(found[0].Type)
 		if err != nil {
@@ -70,7 +85,7 @@ func membersNamed(t btf.Type, name string, base uint32, direct bool) []Field {
 	for _, member := range members(t) {
 		offset := base + member.Offset.Bytes()
 		if member.Name == name {
-			found = append(found, Field{Offset: offset, Type: member.Type})
+			found = append(found, Field{Offset: offset, Type: member.Type, bits: member.BitfieldSize})
 		} else if member.Name == "" || !direct {
 			found = append(found, membersNamed(member.Type, name, offset, direct)...)
 		}
@@ -92,6 +107,10 @@ func members(t btf.Type) []btf.Member {
 func FieldNames(root string, t btf.Type) []string {
 	names := []string{root}
 	for _, member := range members(t) {
+		if member.Name == "" { // its members are named as if they were this type's own
+			names = append(names, FieldNames(root, member.Type)[1:]...)
+			continue
+		}
 		names = append(names, FieldNames(root+"."+member.Name, member.Type)...)
 	}
 	return names

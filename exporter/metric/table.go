@@ -51,14 +51,14 @@ func NewTable(source Source, definitions []Definition, layouts map[string]*histo
 	if source.Retire != "" {
 		field, err := FindField("value", source.Value, source.Retire)
 		if err != nil {
-			return nil, fmt.Errorf("retire: %w", err)
+			return nil, err
 		}
 		t.retire = &field
 	}
 	for _, definition := range definitions {
 		f, err := newFamily(definition, source, layouts[definition.Name], env, constLabels)
 		if err != nil {
-			return nil, fmt.Errorf("metric %q: %w", definition.Name, err)
+			return nil, err
 		}
 		t.families = append(t.families, f)
 	}
@@ -68,6 +68,9 @@ func NewTable(source Source, definitions []Definition, layouts map[string]*histo
 	}
 	t.reader = reader
 	if source.Overflow != nil {
+		if m := source.Overflow; m.KeySize() != t.current().KeySize() || m.ValueSize() != t.current().ValueSize() {
+			return nil, fmt.Errorf("overflow of map %q: %w: its keys and values must be of the same types", source.Name, errSize)
+		}
 		if t.overflow, err = newReader(source.Overflow); err != nil {
 			return nil, fmt.Errorf("overflow of map %q: %w", source.Name, err)
 		}

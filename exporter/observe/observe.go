@@ -36,6 +36,8 @@ type Observer struct {
 	kernel *probe.Kernel
 	trap   time.Duration
 
+	reloading sync.Mutex // one reload at a time
+
 	mu       sync.RWMutex
 	current  *generation
 	reloaded time.Time
@@ -44,7 +46,7 @@ type Observer struct {
 
 // generation is what one configuration has brought up.
 type generation struct {
-	config   *config.Config
+	plan     plan
 	set      *probe.Set
 	registry *service.Registry
 	stop     context.CancelFunc
@@ -70,11 +72,30 @@ func Start(c *config.Config, prefer []string, log *slog.Logger) (*Observer, erro
 	if o.trap, err = kernel.MeasureTrap(); err != nil {
 		log.Warn("the cost of a uprobe could not be measured; probe_overhead_seconds_total leaves the trap out", "error", err)
 	}
-	if o.current, err = o.bringUp(c); err != nil {
+	from, err := newPlan(c)
+	if err != nil {
+		return nil, err
+	}
+	if o.current, err = o.bringUp(c, from); err != nil {
 		return nil, err
 	}
 	o.reloaded = time.Now()
 	return o, nil
+}
+
+// plan is all that probes are loaded from: while it is the same, a reload leaves
+// them, and what they have counted, as they are.
+type plan struct {
+	definitions []*probe.Definition
+	objects     map[string][]byte
+	histograms  config.Histograms
+	thresholds  []float64
+	limits      config.Limits
+}
+
+func newPlan(c *config.Config) (plan, error) {
+	definitions, objects, err := Definitions(c)
+	return plan{definitions, objects, c.Histograms, c.LatencyThresholds(), c.Limits}, err
 }
 
 // Definitions reads the definitions of the built-in probes that the
@@ -149,42 +170,52 @@ func ownDefinition(file string) (*probe.Definition, []byte, error) {
 	return d, object, nil
 }
 
-// checkNames refuses two probes, or two metrics, with one name.
+// checkNames refuses two probes, or two metrics, with one name. Prometheus knows
+// a histogram by three names, of which NAME_count may be a counter's, too.
 func checkNames(definitions []*probe.Definition) error {
 	var errs []error
 	probes, metrics := map[string]string{}, map[string]string{}
+	for _, m := range names.Self {
+		metrics[m.Name] = "the exporter itself"
+	}
 	for _, d := range definitions {
 		if before, ok := probes[d.Name]; ok {
 			errs = append(errs, fmt.Errorf("%s: duplicate probe %q, it is in %s too", d.File, d.Name, before))
 		}
 		probes[d.Name] = d.File
 		for _, m := range d.Metrics {
-			if before, ok := metrics[m.Name]; ok {
-				errs = append(errs, fmt.Errorf("%s: duplicate metric %q, it is in %s too", d.File, m.Name, before))
+			for _, name := range seriesNames(m) {
+				if before, ok := metrics[name]; ok {
+					errs = append(errs, fmt.Errorf("%s: duplicate metric %q, it is in %s too", d.File, name, before))
+				}
+				metrics[name] = d.File
 			}
-			metrics[m.Name] = d.File
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// bringUp loads all probes and waits until what runs now is observed.
-func (o *Observer) bringUp(c *config.Config) (*generation, error) {
-	definitions, objects, err := Definitions(c)
-	if err != nil {
-		return nil, err
+func seriesNames(m metric.Definition) []string {
+	all := []string{m.Name}
+	if m.Type == metric.Histogram {
+		all = append(all, m.Name+"_bucket", m.Name+"_sum", m.Name+"_count")
 	}
+	return all
+}
+
+// bringUp loads all probes and waits until what runs now is observed.
+func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	registry, err := service.New(c)
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{config: c, registry: registry, set: &probe.Set{}, stopped: make(chan struct{})}
+	g := &generation{plan: from, registry: registry, set: &probe.Set{}, stopped: make(chan struct{})}
 	options, err := o.options(c, registry)
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range definitions {
-		p, err := probe.Load(d, objects[d.Name], options)
+	for _, d := range from.definitions {
+		p, err := probe.Load(d, from.objects[d.Name], options)
 		if err != nil {
 			g.set.Close()
 			return nil, err
@@ -253,6 +284,8 @@ func (g *generation) close() {
 // probes or buckets change, all probes are loaded anew before the old ones go,
 // and counts begin at 0.
 func (o *Observer) Reload(load func() (*config.Config, error)) error {
+	o.reloading.Lock()
+	defer o.reloading.Unlock()
 	c, err := load()
 	if err == nil {
 		err = o.replace(c)
@@ -270,14 +303,15 @@ func (o *Observer) replace(c *config.Config) error {
 	o.mu.RLock()
 	old := o.current
 	o.mu.RUnlock()
-	if sameProbes(old.config, c) {
-		if _, _, err := Definitions(c); err != nil {
-			return err
-		}
+	from, err := newPlan(c)
+	if err != nil {
+		return err
+	}
+	if reflect.DeepEqual(old.plan, from) {
 		old.registry.SetConfig(c)
 		return nil
 	}
-	fresh, err := o.bringUp(c)
+	fresh, err := o.bringUp(c, from)
 	if err != nil {
 		return err
 	}
@@ -286,16 +320,6 @@ func (o *Observer) replace(c *config.Config) error {
 	o.mu.Unlock()
 	old.close()
 	return nil
-}
-
-// sameProbes tells whether two configurations load the same probes with the
-// same boundaries.
-func sameProbes(a, b *config.Config) bool {
-	return len(a.ProbeFiles)+len(b.ProbeFiles) == 0 &&
-		reflect.DeepEqual(a.Collectors, b.Collectors) &&
-		reflect.DeepEqual(a.Histograms, b.Histograms) &&
-		reflect.DeepEqual(a.Limits, b.Limits) &&
-		reflect.DeepEqual(a.LatencyThresholds(), b.LatencyThresholds())
 }
 
 // Registry is what is known of services now.

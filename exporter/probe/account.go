@@ -38,10 +38,14 @@ type Status struct {
 func (p *Probe) Status() []Status {
 	var all []Status
 	for _, program := range p.programs {
-		all = append(all, Status{p.Definition.Name, program.Name, program.variant, program.refused})
+		status := Status{Probe: p.Definition.Name, Program: program.Name, Variant: program.variant, Refused: []string{}}
+		for _, err := range program.refused {
+			status.Refused = append(status.Refused, err.Error())
+		}
+		all = append(all, status)
 	}
 	for _, it := range p.iterators {
-		all = append(all, Status{p.Definition.Name, it.Name, "iter", nil})
+		all = append(all, Status{p.Definition.Name, it.Name, "iter", []string{}})
 	}
 	return all
 }

@@ -8,9 +8,6 @@
 package probe
 
 import (
-	"fmt"
-	"maps"
-	"regexp"
 	"slices"
 
 	"github.com/tcpslo/tcpslo/exporter/metric"
@@ -30,6 +27,16 @@ type Definition struct {
 	Metrics    []metric.Definition `yaml:"metrics"`
 
 	File string `yaml:"-"` // where the definition was read from
+
+	document *strictyaml.Document
+}
+
+// errorf places an error at a path in the definition's file.
+func (d *Definition) errorf(path, format string, args ...any) *strictyaml.Error {
+	if d.GoFunction != nil { // the rest of it does not stand in the file
+		path = "go_function"
+	}
+	return d.document.Errorf(path, format, args...)
 }
 
 // Program is one program and the ways to attach it.
@@ -38,6 +45,9 @@ type Program struct {
 	Variants []Variant `yaml:"variants,required"`
 	// Optional programs at Go functions may find no site in an executable.
 	Optional bool `yaml:"optional"`
+	// InsteadOf names a program at a Go function that is not there in executables
+	// where this one has a site.
+	InsteadOf string `yaml:"instead_of"`
 	// OnDemand programs at Go functions are attached when asked for.
 	OnDemand bool `yaml:"on_demand"`
 }
@@ -65,12 +75,15 @@ type ExecutableValues struct {
 	Values    map[string]ExecutableValue `yaml:"values,required"` // member of the struct to what it is
 }
 
-// ExecutableValue is one member: exactly one of Field, Itab and Site.
+// ExecutableValue is one member: exactly one of Field, Itab and
+// StackDepth.
 type ExecutableValue struct {
-	Field    Names    `yaml:"field"`    // offset of TYPE.FIELD; the first one that there is
-	Itab     []string `yaml:"itab"`     // address of the itab of [concrete type, interface]
-	Site     string   `yaml:"site"`     // address of the site of a program
-	Optional bool     `yaml:"optional"` // the member becomes all ones where there is none
+	Field Names    `yaml:"field"` // offset of TYPE.FIELD; the first one that there is
+	Itab  []string `yaml:"itab"`  // address of the itab of [concrete type, interface]
+	// StackDepth is by how many bytes the stack has grown at the site of a program
+	// since its function was entered.
+	StackDepth string `yaml:"stack_depth"`
+	Optional   bool   `yaml:"optional"` // the member becomes all ones where there is none
 }
 
 // Names is one name or a list of them.
@@ -113,6 +126,9 @@ func (v *Variant) UnmarshalNode(n *strictyaml.Node) error {
 		if err != nil {
 			return n.At("hook").Errorf("%v", err)
 		}
+		if hook.Kind == "iter" {
+			return n.At("hook").Errorf("%q is an iterator, which stands under \"iterators\"", text)
+		}
 		v.Hooks = append(v.Hooks, hook)
 	}
 	if len(v.Hooks) == 0 {
@@ -125,7 +141,7 @@ func (v *Variant) UnmarshalNode(n *strictyaml.Node) error {
 }
 
 func (v *Variant) checkSite(n *strictyaml.Node) error {
-	isGo := v.Hooks[0].Kind == "gouprobe"
+	isGo := slices.ContainsFunc(v.Hooks, func(h Hook) bool { return h.Kind == "gouprobe" })
 	switch {
 	case !isGo && v.At != "":
 		return n.At("at").Errorf("\"at\" is for gouprobe hooks")
@@ -138,8 +154,8 @@ func (v *Variant) checkSite(n *strictyaml.Node) error {
 	case !slices.Contains(sitePlaces, v.At):
 		return n.At("at").Errorf("unknown place %q%s", v.At, strictyaml.Suggest(v.At, sitePlaces))
 	}
-	if (v.At == AtAfterCall) != (v.In != "") {
-		return n.Errorf("%q goes with \"at: %s\": the function that calls", "in", AtAfterCall)
+	if inCaller := v.At == AtBeforeCall || v.At == AtAfterCall || v.At == AtInlined; inCaller != (v.In != "") {
+		return n.Errorf("\"in\" names the function that calls and goes with \"at: %s\", %s or %s", AtBeforeCall, AtAfterCall, AtInlined)
 	}
 	if (v.At == AtClosure) != (v.Calling != "") {
 		return n.Errorf("%q goes with \"at: %s\": the function that the closure calls", "calling", AtClosure)
@@ -151,115 +167,17 @@ func (v *Variant) checkSite(n *strictyaml.Node) error {
 // of everything that is wrong.
 func ReadDefinition(file string, data []byte) (*Definition, error) {
 	d := &Definition{File: file}
-	document, err := strictyaml.Decode(file, data, d)
-	if err != nil {
+	var err error
+	if d.document, err = strictyaml.Decode(file, data, d); err != nil {
 		return nil, err
 	}
 	if d.GoFunction != nil {
-		if err := d.expandGoFunction(document); err != nil {
+		if err := d.expandGoFunction(); err != nil {
 			return nil, err
 		}
 	}
-	if errs := d.check(document); len(errs) > 0 {
+	if errs := d.check(); len(errs) > 0 {
 		return nil, errs
 	}
 	return d, nil
-}
-
-var (
-	probeName  = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-	metricName = regexp.MustCompile(`^[a-z][a-z0-9_]*[a-z0-9]$`)
-	labelName  = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
-)
-
-func (d *Definition) check(document *strictyaml.Document) strictyaml.Errors {
-	var errs strictyaml.Errors
-	fail := func(path, format string, args ...any) {
-		errs = append(errs, document.Errorf(path, format, args...))
-	}
-	if !probeName.MatchString(d.Name) {
-		fail("name", "probe name %q must be lower case letters, digits and underscores", d.Name)
-	}
-	if len(d.Programs)+len(d.Iterators) == 0 {
-		fail("", "a probe needs programs, iterators or a go_function")
-	}
-	seen := map[string]bool{}
-	for i, p := range d.Programs {
-		if seen[p.Name] {
-			fail(fmt.Sprintf("programs[%d].name", i), "duplicate program %q", p.Name)
-		}
-		seen[p.Name] = true
-		if len(p.Variants) == 0 {
-			fail(fmt.Sprintf("programs[%d].variants", i), "program %q needs a variant", p.Name)
-			continue
-		}
-		for _, v := range p.Variants {
-			if (v.Hooks[0].Kind == "gouprobe") != p.IsGo() {
-				fail(fmt.Sprintf("programs[%d].variants", i), "program %q mixes gouprobe with kernel hooks", p.Name)
-			}
-		}
-	}
-	for i, it := range d.Iterators {
-		if it.Run != AtStart && it.Run != OnScrape {
-			fail(fmt.Sprintf("iterators[%d].run", i), "unknown time %q%s", it.Run, strictyaml.Suggest(it.Run, []string{AtStart, OnScrape}))
-		}
-		if seen[it.Name] {
-			fail(fmt.Sprintf("iterators[%d].name", i), "duplicate program %q", it.Name)
-		}
-		seen[it.Name] = true
-	}
-	metrics := map[string]bool{}
-	for i, m := range d.Metrics {
-		at := fmt.Sprintf("metrics[%d]", i)
-		if metrics[m.Name] {
-			fail(at+".name", "duplicate metric %q", m.Name)
-		}
-		metrics[m.Name] = true
-		checkMetric(m, at, fail)
-	}
-	return errs
-}
-
-func checkMetric(m metric.Definition, at string, fail func(path, format string, args ...any)) {
-	types := []string{string(metric.Counter), string(metric.Gauge), string(metric.Histogram)}
-	if !slices.Contains(types, string(m.Type)) {
-		fail(at+".type", "unknown type %q%s", m.Type, strictyaml.Suggest(string(m.Type), types))
-	}
-	if !metricName.MatchString(m.Name) {
-		fail(at+".name", "metric name %q must be lower case letters, digits and underscores", m.Name)
-	}
-	if total := len(m.Name) > 6 && m.Name[len(m.Name)-6:] == "_total"; m.Type == metric.Counter && !total {
-		fail(at+".name", "a counter's name ends in _total: %q", m.Name+"_total")
-	}
-	if (m.Type == metric.Histogram) != (m.Buckets != nil) {
-		fail(at+".buckets", "a histogram needs buckets, and nothing else has them")
-	}
-	if m.Aggregate != "" {
-		aggregates := []string{string(metric.Sum), string(metric.Max), string(metric.Count), string(metric.Age)}
-		if m.Type != metric.Gauge {
-			fail(at+".aggregate", "only a gauge has \"aggregate\"")
-		} else if !slices.Contains(aggregates, string(m.Aggregate)) {
-			fail(at+".aggregate", "unknown aggregate %q%s", m.Aggregate, strictyaml.Suggest(string(m.Aggregate), aggregates))
-		}
-	}
-	if _, ok := metric.Scales[m.Stored]; !ok {
-		fail(at+".stored", "unknown unit %q%s", m.Stored, strictyaml.Suggest(m.Stored, slices.Sorted(maps.Keys(metric.Scales))[1:]))
-	}
-	labels := map[string]bool{}
-	for i, label := range m.Labels {
-		where := fmt.Sprintf("%s.labels[%d]", at, i)
-		if !labelName.MatchString(label.Name) || label.Name == "le" {
-			fail(where+".name", "label name %q must be lower case letters, digits and underscores, and not \"le\"", label.Name)
-		}
-		if labels[label.Name] {
-			fail(where+".name", "duplicate label %q", label.Name)
-		}
-		labels[label.Name] = true
-		if label.Decode != "" && !slices.Contains(metric.Decoders(), label.Decode) {
-			fail(where+".decode", "unknown decoder %q%s", label.Decode, strictyaml.Suggest(label.Decode, metric.Decoders()))
-		}
-	}
-	if m.Values != nil && labels[m.Values.Label] {
-		fail(at+".values.label", "duplicate label %q", m.Values.Label)
-	}
 }

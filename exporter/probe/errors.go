@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,7 +38,17 @@ func explain(err error) error {
 		// cilium/ebpf guesses at MEMLOCK here, which would lead astray.
 		return fmt.Errorf("%w: refused with EPERM although the capabilities are there (a security module or a hypervisor may forbid it)", ErrUnavailable)
 	}
+	if isUnsupported(err) && !errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	return err
+}
+
+// isUnsupported tells an error that only says that this kernel was made without
+// something: a program type, a tracepoint, trampolines.
+func isUnsupported(err error) bool {
+	const notSupported = syscall.Errno(524) // ENOTSUPP, include/linux/errno.h: BPF trampolines on arm64 before Linux 6.0
+	return errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, btf.ErrNotFound) || errors.Is(err, os.ErrNotExist) || errors.Is(err, notSupported)
 }
 
 // ErrPermission is wrapped by errors that a capability would cure.

@@ -3,9 +3,11 @@
 package probe
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +37,6 @@ type Executable struct {
 	target Target
 	value  []byte // the entry of the executables map
 
-	mu       sync.Mutex
 	path     string
 	links    []link.Link
 	attached []string
@@ -59,7 +60,7 @@ func (p *Probe) loadGo(result *program) {
 		attachType := ebpf.AttachNone
 		if kind == "uprobe.multi" {
 			if err := p.options.Kernel.uprobeMulti(); err != nil {
-				result.refused = append(result.refused, fmt.Sprintf("uprobe.multi: %v", explain(err)))
+				result.refused = append(result.refused, fmt.Errorf("uprobe.multi: %w", explain(err)))
 				continue
 			}
 			attachType = ebpf.AttachTraceUprobeMulti
@@ -73,7 +74,7 @@ func (p *Probe) loadGo(result *program) {
 				return
 			}
 		}
-		result.refused = append(result.refused, fmt.Sprintf("%s: %v", kind, err))
+		result.refused = append(result.refused, fmt.Errorf("%s: %w", kind, err))
 	}
 }
 
@@ -81,13 +82,8 @@ func (p *Probe) loadGo(result *program) {
 // the field and the reason, if something that is not optional is missing.
 func (p *Probe) Observe(t Target) (*Executable, error) {
 	x := &Executable{probe: p, target: t, path: t.Path, sites: map[string][]goexe.Site{}}
-	for _, program := range p.programs {
-		if !program.IsGo() {
-			continue
-		}
-		if err := x.findSites(program); err != nil && !program.Optional {
-			return nil, err
-		}
+	if err := x.findAllSites(); err != nil {
+		return nil, err
 	}
 	if err := x.fillValue(); err != nil {
 		return nil, err
@@ -108,6 +104,31 @@ func (p *Probe) Observe(t Target) (*Executable, error) {
 	}
 	p.executables[x] = struct{}{}
 	return x, nil
+}
+
+// findAllSites finds where each program stands in the executable. One that has
+// no place there is an error, unless it is optional or another stands instead.
+func (x *Executable) findAllSites() error {
+	missing := map[string]error{}
+	for _, program := range x.probe.programs {
+		if !program.IsGo() {
+			continue
+		}
+		before, replaces := missing[program.InsteadOf]
+		if program.InsteadOf != "" && !replaces {
+			continue
+		}
+		err := x.findSites(program)
+		switch {
+		case err == nil:
+			delete(missing, program.InsteadOf)
+		case replaces:
+			missing[program.InsteadOf] = errors.Join(before, err)
+		case !program.Optional:
+			missing[program.Name] = err
+		}
+	}
+	return errors.Join(slices.Collect(maps.Values(missing))...)
 }
 
 // findSites finds where a program stands in the executable: every variant that
@@ -133,8 +154,13 @@ func findSites(file *goexe.Executable, v Variant) ([]goexe.Site, error) {
 	switch v.At {
 	case AtReturn:
 		return file.ReturnSites(function)
+	case AtBeforeCall:
+		return file.CallSites(v.In, function)
 	case AtAfterCall:
 		return file.AfterCallSites(v.In, function)
+	case AtInlined:
+		site, err := file.InlinedSite(v.In, function)
+		return []goexe.Site{site}, err
 	case AtClosure:
 		closure, err := file.ClosureCalling(function, v.Calling)
 		if err != nil {
@@ -155,17 +181,21 @@ func (x *Executable) fillValue() error {
 	}
 	spec := x.probe.spec.Maps[d.Map]
 	x.value = make([]byte, spec.ValueSize)
-	for member, value := range d.Values {
+	var errs []error
+	for _, member := range slices.Sorted(maps.Keys(d.Values)) {
+		value := d.Values[member]
 		number, err := x.resolve(value)
 		if err != nil {
 			if !value.Optional {
-				return fmt.Errorf("member %q: %w", member, err)
+				errs = append(errs, fmt.Errorf("member %q: %w", member, err))
+				continue
 			}
 			number = ^uint64(0)
 		}
-		if err := x.setMember(spec.Value, member, number, err != nil); err != nil {
-			return err
-		}
+		errs = append(errs, x.setMember(spec.Value, member, number, err != nil))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	// The number of the executable is the engine's to give, if the struct has room
 	// for it.
@@ -182,11 +212,11 @@ func (x *Executable) fillValue() error {
 
 func (x *Executable) resolve(v ExecutableValue) (uint64, error) {
 	switch {
-	case v.Site != "":
-		if sites := x.sites[v.Site]; len(sites) > 0 {
-			return sites[0].Address, nil
+	case v.StackDepth != "":
+		if sites := x.sites[v.StackDepth]; len(sites) > 0 {
+			return x.target.File.StackDepth(sites[0].Address)
 		}
-		return 0, fmt.Errorf("program %q has no site", v.Site)
+		return 0, fmt.Errorf("program %q has no site", v.StackDepth)
 	case len(v.Itab) == 2:
 		return x.target.File.Itab(v.Itab[0], v.Itab[1])
 	}
@@ -248,7 +278,7 @@ func (x *Executable) attach(program *program) error {
 		return nil
 	}
 	if program.variant == "" {
-		return fmt.Errorf("program %q is not loaded: %s", program.Name, strings.Join(program.refused, "; "))
+		return fmt.Errorf("program %q is not loaded: %s", program.Name, program.why())
 	}
 	file, err := link.OpenExecutable(x.path)
 	if err != nil {
@@ -296,16 +326,26 @@ func (x *Executable) Demand(path string) error {
 }
 
 // AddProcess tells the probe that a process executes the file, before its first
-// hit would find it out.
+// hit would find it out. A process that executed another file before, or an
+// earlier process with the same number, is forgotten: the offsets of another
+// executable would make the probe read garbage.
 func (x *Executable) AddProcess(tgid uint32) error {
 	d := x.probe.Definition.Executable
 	if d == nil || d.Processes == "" {
 		return nil
 	}
 	processes := x.probe.maps[d.Processes]
+	known := make([]byte, processes.ValueSize())
+	err := processes.Lookup(tgid, known)
+	if err == nil && bytes.Equal(known[:len(x.value)], x.value) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("read map %q: %w", d.Processes, err)
+	}
 	value := make([]byte, processes.ValueSize())
 	copy(value, x.value)
-	if err := processes.Update(tgid, value, ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+	if err := processes.Put(tgid, value); err != nil {
 		return fmt.Errorf("write map %q: %w", d.Processes, err)
 	}
 	return nil

@@ -9,9 +9,9 @@ import (
 
 // expandGoFunction makes a whole definition of the few lines that a go_function
 // probe has: the object is bpf/go_function.bpf.c for all of them.
-func (d *Definition) expandGoFunction(document *strictyaml.Document) error {
+func (d *Definition) expandGoFunction() error {
 	if len(d.Programs)+len(d.Iterators)+len(d.Metrics) > 0 || d.Object != "" {
-		return strictyaml.Errors{document.Errorf("go_function", "a go_function probe has no object, programs, iterators or metrics of its own")}
+		return strictyaml.Errors{d.errorf("go_function", "a go_function probe has no object, programs, iterators or metrics of its own")}
 	}
 	f := d.GoFunction
 	buckets := f.Buckets

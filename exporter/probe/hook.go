@@ -50,13 +50,15 @@ type Variant struct {
 
 // Places of gouprobe sites.
 const (
-	AtEntry     = "entry"      // behind the prologue, arguments still in registers
-	AtReturn    = "return"     // every RET instruction: exact, but single-stepped on amd64
-	AtAfterCall = "after_call" // behind each call of the function in the function named by "in"
-	AtClosure   = "closure"    // entry of the closure of the function that calls "calling"
+	AtEntry      = "entry"       // behind the prologue, arguments still in registers
+	AtReturn     = "return"      // every RET instruction: exact, but single-stepped on amd64
+	AtBeforeCall = "before_call" // each call instruction of the function in the function named by "in", arguments in registers
+	AtInlined    = "inlined"     // the body of the function where it was inlined into the function named by "in"; no arguments
+	AtAfterCall  = "after_call"  // behind each call of the function in the function named by "in"
+	AtClosure    = "closure"     // entry of the closure of the function that calls "calling"
 )
 
-var sitePlaces = []string{AtEntry, AtReturn, AtAfterCall, AtClosure}
+var sitePlaces = []string{AtEntry, AtReturn, AtBeforeCall, AtAfterCall, AtInlined, AtClosure}
 
 // Requires says what a variant needs of the running kernel.
 type Requires struct {

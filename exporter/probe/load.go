@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 
@@ -63,11 +62,20 @@ type Probe struct {
 // program is one program of the definition in the variant that was chosen.
 type program struct {
 	Program
-	variant   string   // "" while none is loaded
-	refused   []string // the variants before it, and why not
+	variant   string  // "" while none is loaded
+	refused   []error // the variants before it, and why not
 	functions []*ebpf.Program
 	links     []link.Link
 	multi     bool // Go: loaded for uprobe.multi
+}
+
+// why tells in one line why no variant of the program works here.
+func (p *program) why() string {
+	texts := make([]string, len(p.refused))
+	for i, err := range p.refused {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
 }
 
 type iterator struct {
@@ -78,8 +86,8 @@ type iterator struct {
 
 // Load loads the object of a probe and attaches what attaches to the kernel.
 // A program that can't be loaded or attached does not stop the others; Status
-// tells why. Load fails if nothing could be loaded at all, or if the definition
-// does not fit the object.
+// tells why. Load fails if nothing could be loaded at all although this kernel
+// offers it, or if the definition does not fit the object.
 func Load(d *Definition, object []byte, o Options) (*Probe, error) {
 	p, err := prepare(d, object, o)
 	if err != nil {
@@ -128,227 +136,29 @@ func prepare(d *Definition, object []byte, o Options) (*Probe, error) {
 	return p, nil
 }
 
-// checkObject finds what the YAML names and the object lacks.
-func (p *Probe) checkObject() error {
-	d := p.Definition
-	var errs []error
-	for _, program := range d.Programs {
-		for _, v := range program.Variants {
-			for i := range v.Hooks {
-				if _, err := p.function(program, v, i); err != nil {
-					errs = append(errs, err)
-				}
-			}
-		}
-	}
-	for _, it := range d.Iterators {
-		if _, ok := p.spec.Programs[it.Name]; !ok {
-			errs = append(errs, fmt.Errorf("%s: iterator %q is not in the object", d.File, it.Name))
-		}
-	}
-	named := func(kind, name string) {
-		if _, ok := p.spec.Maps[name]; name != "" && !ok {
-			errs = append(errs, fmt.Errorf("%s: %s needs the map %q, which is not in the object", d.File, kind, name))
-		}
-	}
-	for _, m := range d.Metrics {
-		named(fmt.Sprintf("metric %q", m.Name), m.Map)
-		named(fmt.Sprintf("metric %q", m.Name), m.OverflowMap)
-	}
-	for _, it := range d.Iterators {
-		named(fmt.Sprintf("iterator %q", it.Name), it.Map)
-	}
-	for name := range d.Retire {
-		named("\"retire\"", name)
-	}
-	if d.Executable != nil {
-		named("\"executables\"", d.Executable.Map)
-		named("\"executables\"", d.Executable.Processes)
-	}
-	return errors.Join(errs...)
-}
-
-// function finds the C function of a hook: it is called like the program, or
-// like the program with __ and a word behind it, and stands in the section that
-// the hook names.
-func (p *Probe) function(program Program, v Variant, i int) (string, error) {
-	hook := v.Hooks[i]
-	if len(v.Functions) > 0 {
-		name := v.Functions[i]
-		if _, ok := p.spec.Programs[name]; !ok {
-			return "", fmt.Errorf("%s: program %q: no function %q in the object", p.Definition.File, program.Name, name)
-		}
-		return name, nil
-	}
-	var found []string
-	for name, spec := range p.spec.Programs {
-		base, _, _ := strings.Cut(name, "__")
-		section := spec.SectionName
-		if base == program.Name && (section == hook.String() || hook.Kind == "gouprobe" && section == "uprobe") {
-			found = append(found, name)
-		}
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return "", fmt.Errorf("%s: program %q: no function %q or %q in section %q of the object", p.Definition.File, program.Name, program.Name, program.Name+"__…", hook)
-	}
-	slices.Sort(found)
-	return "", fmt.Errorf("%s: program %q: several functions for %q (%s), choose one with \"function\"", p.Definition.File, program.Name, hook, strings.Join(found, ", "))
-}
-
-// layouts computes the bucket layout of each histogram and writes its
-// boundaries into the object.
-func (p *Probe) layouts() (map[string]*histogram.Layout, error) {
-	layouts := map[string]*histogram.Layout{}
-	for _, m := range p.Definition.Metrics {
-		if m.Type != metric.Histogram {
-			continue
-		}
-		layout, err := p.layout(m)
-		if err != nil {
-			return nil, fmt.Errorf("%s: metric %q: %w", p.Definition.File, m.Name, err)
-		}
-		layouts[m.Name] = layout
-	}
-	return layouts, nil
-}
-
-func (p *Probe) layout(m metric.Definition) (*histogram.Layout, error) {
-	name := m.Map + "_bounds"
-	variable, ok := p.spec.Variables[name]
-	if !ok {
-		return nil, fmt.Errorf("the object has no variable %q: declare the map with HISTOGRAM(%s, …)", name, m.Map)
-	}
-	classic, err := m.Buckets.Boundaries()
-	if m.Buckets.Name == metric.RequestBuckets {
-		classic, err = p.options.RequestBuckets, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	slots := int(variable.Size() / 8)
-	spec := histogram.Spec{Classic: classic, UnitsPerOne: metric.Scales[m.Stored], MaxSlots: slots}
-	schema := p.options.NativeSchema
-	if m.Buckets.NativeSchema != nil {
-		schema = *m.Buckets.NativeSchema
-	}
-	if spec.Native = schema.Native(); spec.Native {
-		spec.NativeSchema = int(schema)
-		spec.NativeMin, spec.NativeMax = m.Range()
-	}
-	if m.Thresholds {
-		spec.Thresholds = p.options.Thresholds
-	}
-	layout, err := histogram.NewLayout(spec)
-	if err != nil {
-		return nil, err
-	}
-	bounds := make([]uint64, slots)
-	for i := range bounds {
-		bounds[i] = ^uint64(0)
-	}
-	copy(bounds, layout.Bounds())
-	if err := variable.Set(bounds); err != nil {
-		return nil, fmt.Errorf("set %q: %w", name, err)
-	}
-	return layout, nil
-}
-
-// setVariables fills the constants that an object may declare: the address
-// ranges ksym_begin_NAME and ksym_end_NAME of kernel functions, and what a
-// uprobe trap costs.
-func (p *Probe) setVariables() error {
-	for name, variable := range p.spec.Variables {
-		var value uint64
-		if symbol, ok := strings.CutPrefix(name, "ksym_begin_"); ok {
-			value, _, _ = p.options.Kernel.SymbolRange(symbol)
-		} else if symbol, ok := strings.CutPrefix(name, "ksym_end_"); ok {
-			_, value, _ = p.options.Kernel.SymbolRange(symbol)
-		} else if name == "uprobe_trap_nanoseconds" {
-			value = p.options.TrapNanoseconds
-		} else {
-			continue
-		}
-		// A symbol that is missing leaves 0: the variant that requires it is refused.
-		if err := variable.Set(value); err != nil {
-			return fmt.Errorf("%s: set %q: %w", p.Definition.File, name, err)
-		}
-	}
-	return nil
-}
-
-func (p *Probe) createMaps() error {
-	spec := p.spec.Copy()
-	spec.Programs = nil
-	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: p.options.Kernel.cache})
-	if err != nil {
-		return fmt.Errorf("%s: create maps: %w", p.Definition.File, explain(err))
-	}
-	p.maps = collection.Maps
-	for name, m := range p.maps {
-		if m.Type() != ebpf.ArrayOfMaps {
-			continue
-		}
-		swap, err := metric.NewSwap(m, p.spec.Maps[name].InnerMap)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.Definition.File, explain(err))
-		}
-		p.swaps[name] = swap
-	}
-	return nil
-}
-
-func (p *Probe) createTables(layouts map[string]*histogram.Layout) error {
-	byMap := map[string][]metric.Definition{}
-	var order []string
-	for _, m := range p.Definition.Metrics {
-		if byMap[m.Map] == nil {
-			order = append(order, m.Map)
-		}
-		byMap[m.Map] = append(byMap[m.Map], m)
-	}
-	for _, name := range order {
-		spec := p.spec.Maps[name]
-		source := metric.Source{Name: name, Map: p.maps[name], Swap: p.swaps[name], Retire: p.Definition.Retire[name]}
-		if source.Swap != nil {
-			spec = spec.InnerMap
-		}
-		source.Key, source.Value = spec.Key, spec.Value
-		if overflow := byMap[name][0].OverflowMap; overflow != "" {
-			source.Overflow = p.maps[overflow]
-		}
-		if source.Key == nil || source.Value == nil {
-			return fmt.Errorf("%s: map %q has no type data; declare key and value with __type", p.Definition.File, name)
-		}
-		table, err := metric.NewTable(source, byMap[name], layouts, p.options.Environment, nil)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.Definition.File, err)
-		}
-		p.tables = append(p.tables, table)
-	}
-	return p.readLostNames()
-}
-
 // start loads the programs, attaches those of the kernel and runs the iterators
 // that run at start.
 func (p *Probe) start() error {
 	var loaded int
 	var failures []error
+	unavailable := true // and nothing worse
 	for _, definition := range p.Definition.Programs {
 		program := p.loadProgram(definition)
 		p.programs = append(p.programs, program)
 		if program.variant != "" {
 			loaded++
 		} else {
-			failures = append(failures, fmt.Errorf("program %q: %s", definition.Name, strings.Join(program.refused, "; ")))
+			failures = append(failures, fmt.Errorf("program %q: %s", definition.Name, program.why()))
+			for _, err := range program.refused {
+				unavailable = unavailable && errors.Is(err, ErrUnavailable)
+			}
 		}
 	}
 	for _, definition := range p.Definition.Iterators {
 		it, err := p.loadIterator(definition)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("iterator %q: %w", definition.Name, err))
+			unavailable = unavailable && errors.Is(err, ErrUnavailable)
 			continue
 		}
 		loaded++
@@ -359,7 +169,7 @@ func (p *Probe) start() error {
 			}
 		}
 	}
-	if loaded == 0 {
+	if loaded == 0 && !unavailable {
 		return fmt.Errorf("probe %q: %w", p.Definition.Name, errors.Join(failures...))
 	}
 	for _, failure := range failures {
@@ -377,7 +187,7 @@ func (p *Probe) loadProgram(d Program) *program {
 			return result
 		}
 		if err := p.tryVariant(result, v); err != nil {
-			result.refused = append(result.refused, fmt.Sprintf("%s: %v", v.Name(), err))
+			result.refused = append(result.refused, fmt.Errorf("%s: %w", v.Name(), err))
 			continue
 		}
 		result.variant = v.Name()

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf/rlimit"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tcpslo/tcpslo/bpf"
 	"github.com/tcpslo/tcpslo/exporter/metric"
@@ -82,4 +84,20 @@ func TestBuilt_in_probes_load_and_attach(t *testing.T) {
 			}
 		})
 	}
+}
+
+// gather collects a set as Prometheus would.
+func gather(t testing.TB, set *probe.Set) map[string]*dto.MetricFamily {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(set)
+	gathered, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	families := map[string]*dto.MetricFamily{}
+	for _, family := range gathered {
+		families[family.GetName()] = family
+	}
+	return families
 }

@@ -316,7 +316,11 @@ func (d *Discovery) listens(tgid uint32, inode uint64, l metric.Listener) {
 		s = &socket{inode: inode, listener: l, workers: map[uint32]string{}}
 		r.sockets[inode] = s
 	}
-	r.cookies[l.Netns] = max(r.cookies[l.Netns], l.Cookie)
+	for identity, other := range r.listeners {
+		if identity.Netns == l.Netns && identity.Cookie != l.Cookie {
+			other.replaced = true
+		}
+	}
 	listener := r.listenerOf(l)
 	listener.sockets[inode] = s
 	listener.gone = departure{}

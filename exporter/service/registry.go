@@ -29,7 +29,6 @@ type Registry struct {
 	numbers     map[uint32]*executable
 	listeners   map[metric.Listener]*listener
 	sockets     map[uint64]*socket
-	cookies     map[uint32]uint64 // newest network namespace with an inode
 	services    map[string]*service
 	paths       *route.Limiter
 }
@@ -51,6 +50,11 @@ type listener struct {
 	gone    departure
 	service string // of the last owner, for the time after
 	asked   bool   // since the last scrape: a map still has rows of it
+
+	// replaced is set when a namespace with another cookie has got the inode of the
+	// listener's: the two would share their series. Cookies are not in the order in
+	// which namespaces are made: each CPU has its own range (include/linux/cookie.h).
+	replaced bool
 }
 
 // socket is a listening TCP socket.
@@ -102,7 +106,6 @@ func New(c *config.Config) (*Registry, error) {
 		processes: map[uint32]*process{}, ended: map[processKey]string{},
 		executables: map[fileKey]*executable{}, numbers: map[uint32]*executable{},
 		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{},
-		cookies:  map[uint32]uint64{},
 		services: map[string]*service{}, paths: route.NewLimiter(c.Limits.PathsPerService),
 	}, nil
 }
@@ -147,10 +150,8 @@ func (r *Registry) listenerOf(l metric.Listener) *listener {
 func (r *Registry) ListenerAlive(l metric.Listener) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cookies[l.Netns] > l.Cookie {
-		return false // another namespace has got the inode
-	}
-	return r.listenerOf(l).gone.keep(r.now(), r.config.Limits.SeriesRetention)
+	known := r.listenerOf(l)
+	return !known.replaced && known.gone.keep(r.now(), r.config.Limits.SeriesRetention)
 }
 
 // Worker names a process and its descriptor of a listening socket, PID/FD. Who
@@ -243,7 +244,7 @@ func (r *Registry) Served() {
 	for identity, l := range r.listeners {
 		l.gone.served = true
 		// Forgotten too early, it would be met again as one that has just gone.
-		if dead := !l.gone.keep(now, retention) || r.cookies[identity.Netns] > identity.Cookie; dead && !l.asked {
+		if dead := l.replaced || !l.gone.keep(now, retention); dead && !l.asked {
 			delete(r.listeners, identity)
 			r.generation++
 		}
@@ -252,15 +253,6 @@ func (r *Registry) Served() {
 	for inode, s := range r.sockets {
 		if _, ok := r.listeners[s.listener]; s.closed && !ok {
 			delete(r.sockets, inode)
-		}
-	}
-	used := map[uint32]bool{}
-	for identity := range r.listeners {
-		used[identity.Netns] = true
-	}
-	for inode := range r.cookies {
-		if !used[inode] {
-			delete(r.cookies, inode)
 		}
 	}
 	for name, s := range r.services {

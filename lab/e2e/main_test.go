@@ -24,6 +24,7 @@ const (
 	queueConnections = "tcpslo_listen_accept_queue_connections"
 	queueLimit       = "tcpslo_listen_accept_queue_limit"
 	queueDepth       = "tcpslo_listen_accept_queue_depth"
+	synQueueDepth    = "tcpslo_listen_syn_queue_depth"
 	synRequests      = "tcpslo_listen_syn_queue_requests"
 	listenDrops      = "tcpslo_listen_drops_total"
 	synackAgain      = "tcpslo_listen_synack_retransmits_total"
@@ -94,17 +95,20 @@ func atLeast[N int | uint64 | float64](what string, got, want N) error {
 	return nil
 }
 
-// stillCounts scrapes between two readings of ListenDrops and retries later if
-// the kernel dropped something in between, so that both speak of one moment.
-func stillCounts(t *testing.T, ex *labtest.Exporter, ns *labtest.NetNS) (*labtest.Exposition, labtest.Counters, error) {
+// stillCounts scrapes in a moment in which the kernel drops nothing, so that the
+// exposition and the counters that it returns speak of one moment.
+func stillCounts(t *testing.T, ex *labtest.Exporter, ns *labtest.NetNS) (x *labtest.Exposition, kernel labtest.Counters) {
 	t.Helper()
-	before := labtest.Netstat(t, ns)
-	x := ex.Scrape()
-	after := labtest.Netstat(t, ns)
-	if before["ListenDrops"] != after["ListenDrops"] {
-		return nil, nil, errors.New("the kernel is still dropping connections")
-	}
-	return x, after, nil
+	labtest.Eventually(t, func() error {
+		before := labtest.Netstat(t, ns)["ListenDrops"]
+		x = ex.Scrape()
+		kernel = labtest.Netstat(t, ns)
+		if kernel["ListenDrops"] != before {
+			return errors.New("the kernel is still dropping connections")
+		}
+		return nil
+	})
+	return x, kernel
 }
 
 // sumOf adds up the values of a map.

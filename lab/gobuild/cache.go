@@ -18,7 +18,7 @@ import (
 // change of the source leaves dozens of them behind, of some 8 MB each.
 const unusedFor = 7 * 24 * time.Hour
 
-// A source is the content of a package's Go files by their names.
+// A source is the content of the files of a module by their names.
 type source map[string][]byte
 
 func readSource(dir string) (source, error) {

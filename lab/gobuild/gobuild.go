@@ -119,6 +119,9 @@ func (s Spec) build(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// The dot in the module's path keeps toolchains before go1.21 from looking for it in
+	// the standard library (golang/go#61873).
+	source["go.mod"] = fmt.Appendf(nil, "module lab.test/%s\n\ngo %s\n", filepath.Base(dir), language(version))
 	entry, err := openEntry(source, version, s.GOARCH, flags)
 	if err != nil {
 		return "", err
@@ -127,18 +130,17 @@ func (s Spec) build(ctx context.Context) (string, error) {
 	if hit(binary) {
 		return binary, nil
 	}
-	return binary, s.compile(ctx, version, flags, source, binary)
+	return binary, s.compile(ctx, flags, source, binary)
 }
 
-// compile builds in a module made for the purpose and moves the result into the
+// compile builds the source in a directory of its own and moves the result into the
 // cache in one step, so that nobody finds half an executable there.
-func (s Spec) compile(ctx context.Context, version string, flags []string, source source, binary string) error {
+func (s Spec) compile(ctx context.Context, flags []string, source source, binary string) error {
 	module, err := os.MkdirTemp("", "gobuild-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(module)
-	source["go.mod"] = fmt.Appendf(nil, "module lab/%s\n\ngo %s\n", filepath.Base(binary), language(version))
 	if s.Mode == PGO {
 		profile, err := s.profile(ctx)
 		if err != nil {

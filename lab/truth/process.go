@@ -31,10 +31,15 @@ type Server struct {
 }
 
 // Start runs a build of lab/server and returns once it listens. It is killed when
-// ctx ends, if Stop has not ended it before.
+// ctx ends, if Stop has not ended it before, and it ends by itself when this process does.
 func Start(ctx context.Context, binary string, args ...string) (*Server, error) {
+	args = append([]string{"-until-eof"}, args...)
 	s := &Server{cmd: exec.CommandContext(ctx, binary, args...), stderr: new(bytes.Buffer)}
 	s.cmd.Stderr = s.stderr
+	// Nothing is written to it: however this process ends, the pipe then closes.
+	if _, err := s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
