@@ -39,8 +39,9 @@ demo: ## Fifteen seconds: two services, load, an overflow, and what the exporter
 	elif command -v sudo >/dev/null; then CGO_ENABLED=0 $(GO) build -o build/demo ./lab/demo && exec sudo -E env "PATH=$$PATH" build/demo; \
 	else echo "make demo: loading BPF programs takes root, and there is no sudo here: run it as root" >&2; exit 1; fi
 
+# One package after the other: the exporter observes the whole machine, so tests would see each other's servers.
 test: ## Run all tests; the last lines tell what was skipped, and why (as root, nothing is)
-	@$(GO) test -json $(TESTFLAGS) $(PACKAGES) | $(GO) run ./lab/testsummary
+	@$(GO) test -json -p 1 -timeout 20m $(TESTFLAGS) $(PACKAGES) | $(GO) run ./lab/testsummary
 
 bench: ## Run the benchmarks, and measure what the probes cost a server (root)
 	$(GO) test -run '^$$' -bench . -benchmem ./bpf/... ./exporter/...
@@ -64,4 +65,4 @@ test-kernels: ## Run the tests on Linux 5.10 to 7.x in virtual machines (qemu-sy
 	lab/kernels/test.sh
 
 test-matrix: ## Run the tests against every Go from 1.18 to 1.27, plain, stripped, PIE and PGO (root)
-	@TCPSLO_MATRIX=full $(GO) test -json -timeout 60m -count 1 ./lab/matrix ./exporter/goexe | $(GO) run ./lab/testsummary
+	@TCPSLO_MATRIX=full $(GO) test -json -p 1 -timeout 60m -count 1 ./lab/matrix ./exporter/goexe | $(GO) run ./lab/testsummary

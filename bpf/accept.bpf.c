@@ -125,16 +125,16 @@ int BPF_PROG(conn_queued__tracepoint, const struct sock *sk)
 	return queued(sk, queued_child(sk));
 }
 
-SEC("fexit/inet_csk_reqsk_queue_add")
-int BPF_PROG(conn_queued__fexit, struct sock *sk, struct request_sock *req, struct sock *child, struct sock *ret)
+SEC("fentry/tcp_child_process")
+int BPF_PROG(conn_queued__fentry, struct sock *listener, struct sock *child)
 {
-	return ret && is_tcp_listener(sk) ? queued(sk, child) : 0;
+	return is_tcp_listener(listener) ? queued(listener, child) : 0;
 }
 
-SEC("kprobe/inet_csk_reqsk_queue_add")
-int BPF_KPROBE(conn_queued__kprobe, struct sock *sk, struct request_sock *req, struct sock *child)
+SEC("kprobe/tcp_child_process")
+int BPF_KPROBE(conn_queued__kprobe, struct sock *listener, struct sock *child)
 {
-	return is_tcp_listener(sk) ? queued(sk, child) : 0;
+	return is_tcp_listener(listener) ? queued(listener, child) : 0;
 }
 
 /* ---------------------------------------------------- accept() returned it */

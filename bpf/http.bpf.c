@@ -4,18 +4,16 @@
 /*
  * Every request of every Go HTTP server, with two uprobe hits for each.
  *
- * HTTP/1: where (*conn).serve calls net/http.serverHandler.ServeHTTP, and where
- * it calls (*conn).hijacked right after that has returned. HTTP/2: where the
- * server's handler calls serverHandler.ServeHTTP, and the deferred function of
- * runHandler, which runs on return and on panic alike. A handler that panics
- * over HTTP/1 skips the return; the goroutine of its connection then ends in
- * the deferred function of serve, one hit for a connection.
+ * The first is at the entry of net/http.serverHandler.ServeHTTP. The second is,
+ * for HTTP/1, where (*conn).serve calls (*conn).hijacked right after the return;
+ * for HTTP/2, the deferred function of runHandler, which runs on return and on
+ * panic alike. A handler that panics over HTTP/1 skips the return; the
+ * goroutine of its connection then ends in the deferred function of serve, one
+ * hit for a connection.
  *
- * A call instruction is emulated by the kernel, runs once even if the stack
- * grows, and has the arguments in registers. A profile-guided build may have
- * inlined serverHandler.ServeHTTP into (*conn).serve: there the first probe is
- * in the inlined body, and what the registers do not tell is found from the
- * connection.
+ * A profile-guided build may have inlined serverHandler.ServeHTTP into
+ * (*conn).serve: there a probe is in the inlined body too, and what the
+ * registers do not tell is found from the connection.
  *
  * Requests are added up here; user space empties the map when it likes.
  */
@@ -233,12 +231,6 @@ static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 respon
 /* serverHandler.ServeHTTP(srv *Server, rw ResponseWriter, req *Request) */
 SEC("uprobe")
 int serve_entry(struct pt_regs *ctx)
-{
-	return begin(ctx, GO_ARG1(ctx), GO_ARG3(ctx), GO_ARG4(ctx));
-}
-
-SEC("uprobe")
-int stream_entry(struct pt_regs *ctx)
 {
 	return begin(ctx, GO_ARG1(ctx), GO_ARG3(ctx), GO_ARG4(ctx));
 }

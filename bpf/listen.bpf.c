@@ -159,14 +159,14 @@ int refresh_listeners(struct bpf_iter__bpf_map_elem *ctx)
 
 /* ------------------------------------------------- a connection is queued */
 
-static __always_inline int queued(const struct sock *listener, const struct sock *child, __u32 depth)
+static __always_inline int queued(const struct sock *listener, const struct sock *child)
 {
 	struct listener_key key = {};
 	__u32 srtt;
 
 	meet_listener(listener, false);
 	read_listener_key(&key, listener);
-	OBSERVE(accept_queue_depth, &key, depth);
+	OBSERVE(accept_queue_depth, &key, BPF_CORE_READ(listener, sk_ack_backlog));
 
 	/* tcp_synack_rtt_meas() seeds srtt_us (stored times eight) with the time from
 	 * SYN-ACK to ACK, unless the SYN-ACK was repeated or a cookie was used. */
@@ -181,20 +181,19 @@ int BPF_PROG(conn_queued__tracepoint, const struct sock *sk)
 {
 	if (sk->__sk_common.skc_state != TCP_LISTEN || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	return queued(sk, queued_child(sk), BPF_CORE_READ(sk, sk_ack_backlog));
+	return queued(sk, queued_child(sk));
 }
 
-SEC("fexit/inet_csk_reqsk_queue_add")
-int BPF_PROG(conn_queued__fexit, struct sock *sk, struct request_sock *req, struct sock *child, struct sock *ret)
+SEC("fentry/tcp_child_process")
+int BPF_PROG(conn_queued__fentry, struct sock *listener, struct sock *child)
 {
-	return ret && is_tcp_listener(sk) ? queued(sk, child, BPF_CORE_READ(sk, sk_ack_backlog)) : 0;
+	return is_tcp_listener(listener) ? queued(listener, child) : 0;
 }
 
-SEC("kprobe/inet_csk_reqsk_queue_add")
-int BPF_KPROBE(conn_queued__kprobe, struct sock *sk, struct request_sock *req, struct sock *child)
+SEC("kprobe/tcp_child_process")
+int BPF_KPROBE(conn_queued__kprobe, struct sock *listener, struct sock *child)
 {
-	/* On entry the connection is not in the queue yet. */
-	return is_tcp_listener(sk) ? queued(sk, child, BPF_CORE_READ(sk, sk_ack_backlog) + 1) : 0;
+	return is_tcp_listener(listener) ? queued(listener, child) : 0;
 }
 
 /* ------------------------------------------------------- a SYN has arrived */

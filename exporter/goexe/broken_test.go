@@ -338,6 +338,8 @@ func askEverything(x *Executable) {
 	x.AfterCallSites("main.main", "runtime.printlock")
 	x.ClosureCalling("main.main.", "runtime.printlock")
 	x.InlinedInto("runtime.add")
+	x.InlinedSite("main.main", "runtime.add")
+	x.StackDepth(x.functions.module.text)
 	x.FieldOffset("runtime.g", "stack.hi")
 	x.FieldOffset("example.com/absent.Type", "field")
 	x.Itab("*runtime.TypeAssertionError", "error")

@@ -26,6 +26,7 @@ const (
 const (
 	flagUncommon  = 1 << 0 // an UncommonType follows
 	flagExtraStar = 1 << 1 // the name has a "*" too many, to share it with the pointer type
+	flagNamed     = 1 << 2 // the type has a name of its own
 )
 
 // Offsets in a type descriptor, in bytes (internal/abi, type.go, Go 1.18 to
@@ -194,7 +195,8 @@ func splitTypeName(name string) (pkg, base string) {
 }
 
 // pointedTo is the address of the type that l, a pointer type, points to, if that
-// type is of package pkg; else 0.
+// is a named type of package pkg; else 0. (*T has the import path of T too, so
+// **T must not pass.)
 func (t *typeTable) pointedTo(l typelink, pkg string) (uint64, error) {
 	at := t.module.types + uint64(l.offset)
 	kind, err := t.kind(at)
@@ -203,6 +205,10 @@ func (t *typeTable) pointedTo(l typelink, pkg string) (uint64, error) {
 	}
 	elem, err := t.image.pointer(at + pointerElem)
 	if err != nil {
+		return 0, err
+	}
+	flags, err := t.image.uint8(elem + typeFlags)
+	if err != nil || flags&flagNamed == 0 {
 		return 0, err
 	}
 	path, err := t.pkgPath(elem)

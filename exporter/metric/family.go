@@ -32,6 +32,7 @@ type family struct {
 	generation uint64
 	labels     map[string]*rowLabels // by key; valid for one generation
 	series     map[string]*series    // of this scrape; kept for the next, which is much the same
+	sorted     []*series             // as the exposition needs them; nil when one has come or gone
 	retired    map[string]*series    // what rows counted that have left the map
 }
 
@@ -159,7 +160,7 @@ func (f *family) begin(generation uint64) {
 		s, ok := f.series[id]
 		if !ok {
 			s = &series{labels: retired.labels, signed: retired.signed}
-			f.series[id] = s
+			f.series[id], f.sorted = s, nil
 		}
 		s.rows, s.sum, s.slots = retired.rows, retired.sum, retired.slots
 	}
@@ -194,7 +195,7 @@ func (f *family) seriesOf(in map[string]*series, l *rowLabels, i int) *series {
 			labels = append(labels[:len(labels):len(labels)], f.values[i].label)
 		}
 		s = &series{labels: labels, serve: l.serve, signed: f.values[i].signed}
-		in[l.series[i]] = s
+		in[l.series[i]], f.sorted = s, nil
 	}
 	return s
 }
@@ -289,20 +290,38 @@ func (f *family) addSlots(s *series, value []uint64, own bool) {
 }
 
 func (f *family) send(ch chan<- prometheus.Metric) {
-	for id, s := range f.series {
-		if s.rows == 0 {
-			delete(f.series, id)
-			continue
-		}
-		if s.pairs == nil {
-			s.pairs = f.pairs(s.labels)
-		}
+	f.sort()
+	for _, s := range f.sorted {
 		if f.definition.Type == Histogram {
 			ch <- histogram.NewMetric(f.desc, s.pairs, f.layout.Fold(s.slots, s.sum))
 		} else {
 			ch <- &number{f.desc, s.pairs, f.definition.Type, f.value(s)}
 		}
 	}
+}
+
+// sort drops the series that no row has any more and sorts the others.
+// client_golang sorts them at each scrape, which takes a quarter of its time
+// unless they are in order already.
+func (f *family) sort() {
+	for id, s := range f.series {
+		if s.rows == 0 {
+			delete(f.series, id)
+			f.sorted = nil
+		}
+	}
+	if f.sorted != nil {
+		return
+	}
+	for _, s := range f.series {
+		if s.pairs == nil {
+			s.pairs = f.pairs(s.labels)
+		}
+		f.sorted = append(f.sorted, s)
+	}
+	slices.SortFunc(f.sorted, func(a, b *series) int {
+		return slices.CompareFunc(a.pairs, b.pairs, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetValue(), b.GetValue()) })
+	})
 }
 
 func (f *family) pairs(labels []string) []*dto.LabelPair {

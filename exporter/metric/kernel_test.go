@@ -153,7 +153,7 @@ func TestDrain_loses_no_event_that_a_program_counts_meanwhile(t *testing.T) {
 	if err := table.Drain(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := CountEntries(swap.Active()); n != 0 || err != nil {
+	if n, err := countEntries(swap.Active()); n != 0 || err != nil {
 		t.Errorf("the map has %d entries (%v) after a drain", n, err)
 	}
 	if got := counted(); got != want {

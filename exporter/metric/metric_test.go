@@ -183,3 +183,14 @@ func values(family *dto.MetricFamily) map[string]float64 {
 
 // process labels a row by the service of the process in the key.
 var process = Label{Name: "service", Decode: "service_of_process"}
+
+// countEntries walks a map key by key.
+func countEntries(m *ebpf.Map) (int, error) {
+	var n int
+	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+	entries := m.Iterate()
+	for entries.Next(&key, &value) {
+		n++
+	}
+	return n, entries.Err()
+}

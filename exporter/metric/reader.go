@@ -152,15 +152,3 @@ func (r *reader) value(i int) []byte {
 func numbers(value []byte) []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(value))), len(value)/8)
 }
-
-// CountEntries counts the entries of a hash map.
-func CountEntries(m *ebpf.Map) (int, error) {
-	r, err := newReader(m)
-	if err != nil {
-		return 0, err
-	}
-	if err := r.read(m); err != nil {
-		return 0, err
-	}
-	return r.count, nil
-}

@@ -83,7 +83,7 @@ func TestTable_keeps_what_final_rows_counted_and_takes_them_from_the_map(t *test
 	put(t, m, raw(uint32(2)), raw(uint64(7), uint64(1))) // closed
 	want := map[string]float64{"": 12}
 	same(t, "first scrape", values(scrape(t, table)["tcpslo_drops_total"]), want)
-	if n, err := CountEntries(m); n != 1 || err != nil {
+	if n, err := countEntries(m); n != 1 || err != nil {
 		t.Fatalf("the map has %d entries (%v), want the open one", n, err)
 	}
 	for range 2 {
@@ -110,7 +110,7 @@ func TestTable_forgets_the_dead_but_not_what_they_counted(t *testing.T) {
 		families := scrape(t, table)
 		same(t, what, values(families["tcpslo_requests_total"]), total)
 		same(t, what, values(families["tcpslo_processes"]), gauge)
-		if n, err := CountEntries(m); n != rows || err != nil {
+		if n, err := countEntries(m); n != rows || err != nil {
 			t.Errorf("%s: the map has %d entries (%v), want %d", what, n, err, rows)
 		}
 	}
@@ -167,7 +167,7 @@ func TestTable_adds_what_found_no_room_in_the_map(t *testing.T) {
 	for range 2 {
 		same(t, "after one has ended", values(scrape(t, table)["tcpslo_requests_total"]), want)
 	}
-	if n, err := CountEntries(overflow); n != 1 || err != nil {
+	if n, err := countEntries(overflow); n != 1 || err != nil {
 		t.Errorf("the overflow map has %d entries (%v), want 1", n, err)
 	}
 

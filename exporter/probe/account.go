@@ -107,24 +107,9 @@ func (p *Probe) account(ch chan<- prometheus.Metric) {
 	for reason, count := range p.Lost() {
 		send(lostDesc, prometheus.CounterValue, float64(count), name, reason)
 	}
-	counted := map[string]int{}
 	for _, t := range p.tables {
-		counted[t.Name()] = t.Entries()
+		send(entriesDesc, prometheus.GaugeValue, float64(t.Entries()), name, t.Name())
 		send(capacityDesc, prometheus.GaugeValue, float64(t.Capacity()), name, t.Name())
-	}
-	for mapName, m := range p.maps {
-		if _, ok := counted[mapName]; ok || m.Type() != ebpf.Hash {
-			continue
-		}
-		entries, err := metric.CountEntries(m)
-		if err != nil {
-			continue
-		}
-		counted[mapName] = entries
-		send(capacityDesc, prometheus.GaugeValue, float64(m.MaxEntries()), name, mapName)
-	}
-	for mapName, entries := range counted {
-		send(entriesDesc, prometheus.GaugeValue, float64(entries), name, mapName)
 	}
 }
 

@@ -86,11 +86,6 @@ func (c *checker) programs() {
 		}
 		seen[it.Name] = true
 	}
-	for i, p := range c.Programs {
-		if p.InsteadOf != "" && !slices.ContainsFunc(c.Programs[:i], func(before Program) bool { return before.Name == p.InsteadOf }) {
-			c.fail(fmt.Sprintf("programs[%d].instead_of", i), "no program %q before this one", p.InsteadOf)
-		}
-	}
 }
 
 // executables checks what each member of the executables map is.

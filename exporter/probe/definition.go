@@ -45,9 +45,6 @@ type Program struct {
 	Variants []Variant `yaml:"variants,required"`
 	// Optional programs at Go functions may find no site in an executable.
 	Optional bool `yaml:"optional"`
-	// InsteadOf names a program at a Go function that is not there in executables
-	// where this one has a site.
-	InsteadOf string `yaml:"instead_of"`
 	// OnDemand programs at Go functions are attached when asked for.
 	OnDemand bool `yaml:"on_demand"`
 }

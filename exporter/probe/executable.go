@@ -82,8 +82,13 @@ func (p *Probe) loadGo(result *program) {
 // the field and the reason, if something that is not optional is missing.
 func (p *Probe) Observe(t Target) (*Executable, error) {
 	x := &Executable{probe: p, target: t, path: t.Path, sites: map[string][]goexe.Site{}}
-	if err := x.findAllSites(); err != nil {
-		return nil, err
+	for _, program := range p.programs {
+		if !program.IsGo() {
+			continue
+		}
+		if err := x.findSites(program); err != nil && !program.Optional {
+			return nil, err
+		}
 	}
 	if err := x.fillValue(); err != nil {
 		return nil, err
@@ -104,31 +109,6 @@ func (p *Probe) Observe(t Target) (*Executable, error) {
 	}
 	p.executables[x] = struct{}{}
 	return x, nil
-}
-
-// findAllSites finds where each program stands in the executable. One that has
-// no place there is an error, unless it is optional or another stands instead.
-func (x *Executable) findAllSites() error {
-	missing := map[string]error{}
-	for _, program := range x.probe.programs {
-		if !program.IsGo() {
-			continue
-		}
-		before, replaces := missing[program.InsteadOf]
-		if program.InsteadOf != "" && !replaces {
-			continue
-		}
-		err := x.findSites(program)
-		switch {
-		case err == nil:
-			delete(missing, program.InsteadOf)
-		case replaces:
-			missing[program.InsteadOf] = errors.Join(before, err)
-		case !program.Optional:
-			missing[program.Name] = err
-		}
-	}
-	return errors.Join(slices.Collect(maps.Values(missing))...)
 }
 
 // findSites finds where a program stands in the executable: every variant that

@@ -237,7 +237,22 @@ func (p *Probe) createTables(layouts map[string]*histogram.Layout) error {
 		}
 		p.tables = append(p.tables, table)
 	}
-	return p.readLostNames()
+	return errors.Join(p.countOtherMaps(byMap), p.readLostNames())
+}
+
+// countOtherMaps makes tables without metrics for the hash maps that no metric
+// reads: how full they are is told all the same.
+func (p *Probe) countOtherMaps(read map[string][]metric.Definition) error {
+	for _, name := range slices.Sorted(maps.Keys(p.maps)) {
+		if m := p.maps[name]; read[name] == nil && m.Type() == ebpf.Hash {
+			table, err := metric.NewTable(metric.Source{Name: name, Map: m}, nil, nil, p.options.Environment, nil)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.Definition.File, err)
+			}
+			p.tables = append(p.tables, table)
+		}
+	}
+	return nil
 }
 
 // missingEnum names the enum that a label needs and that this kernel does not

@@ -145,6 +145,13 @@ func reference(definitions []*probe.Definition) []byte {
 	return out.Bytes()
 }
 
+// places says how a site is found, for those that are not simply in the function.
+var places = map[string]string{
+	probe.AtBeforeCall: "where it is called in",
+	probe.AtAfterCall:  "behind its call in",
+	probe.AtInlined:    "where it is inlined into",
+}
+
 // hooks writes the variants of a program as a reader of the kernel knows them.
 func hooks(p probe.Program) []string {
 	var all []string
@@ -152,9 +159,9 @@ func hooks(p probe.Program) []string {
 		text := "`" + v.Name() + "`"
 		switch {
 		case v.In != "":
-			text += " after its call in `" + v.In + "`"
+			text += " " + places[v.At] + " `" + v.In + "`"
 		case v.Calling != "":
-			text += " the closure that calls `" + v.Calling + "`"
+			text += ", the closure that calls `" + v.Calling + "`"
 		case v.At != "":
 			text += " at its " + v.At
 		}
