@@ -67,18 +67,20 @@ func TestDemo(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// Once both services and the exporter run, or after a while if they don't.
-		for range 600 {
-			if running(temp) == 3 {
-				break
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		for running(temp) < 3 { // both services and the exporter
+			select {
+			case err := <-ended:
+				t.Fatalf("it ended by itself: %v\n%s", err, output)
+			case <-time.After(100 * time.Millisecond):
 			}
-			time.Sleep(100 * time.Millisecond)
 		}
 		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
 		var exit *exec.ExitError
-		if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
+		if err := <-ended; !errors.As(err, &exit) || exit.ExitCode() != 130 {
 			t.Errorf("it ended with %v, want exit code 130\n%s", err, output)
 		}
 		wantNothingLeft(t, temp)

@@ -3,6 +3,8 @@
 // Command kernels runs a test on the kernels that the project promises to work
 // on, each in a virtual machine of its own under QEMU.
 //
+//	go run ./lab/kernels test                # the project's tests on every kernel
+//
 //	go run ./lab/kernels fetch               # once: download the kernels
 //	CGO_ENABLED=0 go test -c -o probe.test ./exporter/probe
 //	go run ./lab/kernels run -kernel all probe.test -test.v
@@ -34,6 +36,8 @@ const usage = `Usage: go run ./lab/kernels [-cache DIR] COMMAND
         download the kernels of the matrix from Debian's archive
   run -kernel KERNEL|all [flags] TESTBINARY [ARG...]
         run a static test binary on kernels; ` + "`run -h`" + ` lists the flags
+  test [-kernel KERNEL] [-suite SUITE] [flags]
+        build the project's tests and run them on every kernel; ` + "`test -h`" + ` lists the flags
   list
         list the kernels and what is cached of them
 
@@ -74,13 +78,15 @@ func command(ctx context.Context, args []string, out io.Writer, progress progres
 		return fetchCommand(ctx, cache{dir}, args, progress)
 	case "run":
 		return runCommand(ctx, cache{dir}, args, out, progress)
+	case "test":
+		return testCommand(ctx, cache{dir}, args, out, progress)
 	case "list":
 		return listCommand(cache{dir}, args, out)
 	case "":
 		flags.Usage()
-		return 2, errors.New("no command: want fetch, run or list")
+		return 2, errors.New("no command: want fetch, run, test or list")
 	default:
-		return 2, fmt.Errorf("unknown command %q: want fetch, run or list", name)
+		return 2, fmt.Errorf("unknown command %q: want fetch, run, test or list", name)
 	}
 }
 
@@ -116,20 +122,10 @@ func runCommand(ctx context.Context, c cache, args []string, out io.Writer, prog
 	var p payload
 	r := runner{cache: c, progress: progress, out: out}
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
-	flags.StringVar(&r.cache.dir, "cache", c.dir, "folder that keeps the kernels (environment: "+cacheEnv+")")
-	flags.Func("kernel", "`kernel` to run on, or all; may be repeated", func(name string) error {
-		names = append(names, name)
-		return nil
-	})
+	r.addFlags(flags, &names, 5*time.Minute)
 	flags.Func("file", "copy a file or folder to the guest, as `DEST=SRC`; may be repeated", p.addFile)
 	flags.Func("env", "set a variable in the guest, as `NAME=VALUE`; may be repeated", p.addEnv)
-	flags.DurationVar(&r.machine.timeout, "timeout", 5*time.Minute, "end a virtual machine that takes longer")
-	flags.IntVar(&r.parallel, "parallel", 2, "virtual machines at a time")
 	flags.BoolVar(&r.raw, "v", false, "print the tests' output raw, without the kernel's name before each line")
-	flags.StringVar(&r.machine.accel, "accel", defaultAccel, "QEMU's accelerator; kvm only where it is known to work")
-	flags.IntVar(&r.machine.memory, "memory", 1024, "memory of a virtual machine, in MiB")
-	flags.IntVar(&r.machine.cpus, "cpus", 2, "CPUs of a virtual machine")
-	flags.StringVar(&r.machine.keepLogs, "logs", "", "keep the kernels' console logs in this `folder`")
 	if err := flags.Parse(args); err != nil {
 		return 2, err
 	}
@@ -150,11 +146,30 @@ func runCommand(ctx context.Context, c cache, args []string, out io.Writer, prog
 	for _, k := range leftOut {
 		progress.step(k.name, "left out: the test binary is not for %s", k.arch)
 	}
-	results, err := r.run(ctx, kernels, p)
+	jobs := make([]job, len(kernels))
+	for i, k := range kernels {
+		jobs[i] = job{series: k, payload: p}
+	}
+	results, err := r.run(ctx, jobs)
 	if err != nil {
 		return exitRunner, err
 	}
 	return exitCode(results), writeSummary(progress.w, results)
+}
+
+// addFlags adds the flags of what boots machines. names gets the kernels.
+func (r *runner) addFlags(flags *flag.FlagSet, names *[]string, timeout time.Duration) {
+	flags.StringVar(&r.cache.dir, "cache", r.cache.dir, "folder that keeps the kernels (environment: "+cacheEnv+")")
+	flags.Func("kernel", "`kernel` to run on, or all; may be repeated", func(name string) error {
+		*names = append(*names, name)
+		return nil
+	})
+	flags.DurationVar(&r.machine.timeout, "timeout", timeout, "end a virtual machine that takes longer")
+	flags.IntVar(&r.parallel, "parallel", 2, "virtual machines at a time")
+	flags.StringVar(&r.machine.accel, "accel", defaultAccel, "QEMU's accelerator; kvm only where it is known to work")
+	flags.IntVar(&r.machine.memory, "memory", 1024, "memory of a virtual machine, in MiB")
+	flags.IntVar(&r.machine.cpus, "cpus", 2, "CPUs of a virtual machine")
+	flags.StringVar(&r.machine.keepLogs, "logs", "", "keep the kernels' console logs in this `folder`")
 }
 
 func listCommand(c cache, args []string, out io.Writer) (int, error) {

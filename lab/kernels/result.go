@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,6 +33,7 @@ const (
 // result is what is known of the run on one kernel.
 type result struct {
 	kernel  string
+	suite   string // "" where there is only one
 	release string // as uname -r prints it
 	verdict verdict
 	code    int           // of a test that failed
@@ -66,13 +68,20 @@ func exitCode(results []result) int {
 	return code
 }
 
-// writeSummary prints a table of the results.
+// writeSummary prints a table of the results, with a column for the suite if
+// there are several.
 func writeSummary(w io.Writer, results []result) error {
 	var table strings.Builder
 	tabs := tabwriter.NewWriter(&table, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(tabs, "KERNEL\tVERSION\tRESULT\tWALL TIME")
+	row := func(kernel, suite, rest string) {
+		if slices.ContainsFunc(results, func(r result) bool { return r.suite != "" }) {
+			kernel += "\t" + suite
+		}
+		fmt.Fprintf(tabs, "%s\t%s\n", kernel, rest)
+	}
+	row("KERNEL", "TESTS", "VERSION\tRESULT\tWALL TIME")
 	for _, r := range results {
-		fmt.Fprintf(tabs, "%s\t%s\t%s\t%.1f s\n", r.kernel, r.release, r, r.wall.Seconds())
+		row(r.kernel, r.suite, fmt.Sprintf("%s\t%s\t%.1f s", r.release, r, r.wall.Seconds()))
 	}
 	if err := tabs.Flush(); err != nil {
 		return err

@@ -74,16 +74,16 @@ func escapeComma(path string) string { return strings.ReplaceAll(path, ",", ",,"
 // boot runs one virtual machine until it powers off and copies what its test
 // prints to out while it runs. The result is never an error of the runner's own:
 // whatever goes wrong is a verdict about this machine.
-func (m machine) boot(ctx context.Context, k series, r record, image, initrd, dir string, out io.Writer) result {
+func (m machine) boot(ctx context.Context, j job, r record, image, initrd, dir string, out io.Writer) result {
 	console, port := filepath.Join(dir, "console.log"), filepath.Join(dir, "result.log")
 	if m.keepLogs != "" {
-		console = filepath.Join(m.keepLogs, k.name+".console.log")
+		console = filepath.Join(m.keepLogs, strings.ReplaceAll(j.label(), " ", "-")+".console.log")
 	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 
-	cmd := exec.CommandContext(ctx, qemu(k.arch), m.args(k.arch, image, initrd, console, port)...)
+	cmd := exec.CommandContext(ctx, qemu(j.arch), m.args(j.arch, image, initrd, console, port)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	collected := newOutcomeReader(out)
@@ -93,7 +93,7 @@ func (m machine) boot(ctx context.Context, k series, r record, image, initrd, di
 		err = runFollowing(cmd, cancel, port, collected)
 	}
 
-	res := result{kernel: k.name, release: r.Release, wall: time.Since(start)}
+	res := result{kernel: j.name, suite: j.suite, release: r.Release, wall: time.Since(start)}
 	outcome, ok := collected.outcome()
 	switch {
 	case ok && outcome.Error != "":
@@ -107,7 +107,7 @@ func (m machine) boot(ctx context.Context, k series, r record, image, initrd, di
 		res.verdict = diagnose(ctx, err, string(log))
 		res.detail = tail(string(log), 40) + "\n" + tail(stderr.String(), 40) + "\n"
 		if err = errors.Join(err, readErr); err != nil {
-			res.detail += fmt.Sprintf("%s: %v", qemu(k.arch), err)
+			res.detail += fmt.Sprintf("%s: %v", qemu(j.arch), err)
 		}
 		res.detail = strings.TrimSpace(res.detail)
 	}

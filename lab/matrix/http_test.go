@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -157,4 +158,18 @@ func build(t *testing.T, spec gobuild.Spec) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestStreams_of_the_HTTP2_server_of_x_net_are_counted(t *testing.T) {
+	executable := filepath.Join(t.TempDir(), "serverxnet")
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", executable, "../serverxnet").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	exporter, server := service(t, executable, withService(executable))
+	mix := truth.Mix{"GET /hello/{name}": 5, "GET /implicit": 1, "GET /panic": 1}
+	want := run(t, "h2c://"+server.Listen[0], truth.Plan{Requests: 2000, Seed: 1, Concurrency: 4, Mix: mix}).Counts
+	// The connection itself began as a request, PRI * HTTP/2.0, whose handler has
+	// taken it over; it has returned by now if the client has closed it.
+	want[truth.Key{Method: "other", Path: "*", Status: "hijacked"}] = truth.Tally{N: 1}
+	compare(t, exporter, "lab", want)
 }
