@@ -16,6 +16,9 @@ func decodeAMD64(code []byte, address uint64) (instruction, error) {
 		return instruction{address: address, length: uint64(n), text: func(symbolNamer) string { return "VZEROUPPER" }}, nil
 	}
 	inst, err := x86asm.Decode(code, 64)
+	if err == nil && inst.Op == 0 { // x86asm passes a lone prefix off as an instruction
+		err = x86asm.ErrUnrecognized
+	}
 	if err != nil {
 		return instruction{}, fmt.Errorf("% x: %w", code[:min(len(code), 15)], err)
 	}
@@ -65,19 +68,15 @@ func vzero(code []byte) int {
 // instruction with prefixes other than those that Go's assembler writes counts
 // as single-stepped.
 func emulatedAMD64(b []byte) bool {
-	switch op := b[0]; {
-	case op == 0x90: // NOP
-		return true
-	case op == 0xe8, op == 0xe9, op == 0xeb: // CALL, JMP, relative
-		return true
-	case op >= 0x70 && op <= 0x7f: // Jcc, 8 bit
-		return true
-	case op == 0x0f: // Jcc, 32 bit
-		return b[1] >= 0x80 && b[1] <= 0x8f
-	case op >= 0x50 && op <= 0x57: // PUSH
-		return true
-	case op == 0x41: // PUSH of R8 to R15
-		return len(b) == 2 && b[1] >= 0x50 && b[1] <= 0x57
+	switch op := b[0]; len(b) {
+	case 1: // NOP, PUSH
+		return op == 0x90 || op >= 0x50 && op <= 0x57
+	case 2: // JMP and Jcc, 8 bit; PUSH of R8 to R15
+		return op == 0xeb || op >= 0x70 && op <= 0x7f || op == 0x41 && b[1] >= 0x50 && b[1] <= 0x57
+	case 5: // CALL and JMP, 32 bit
+		return op == 0xe8 || op == 0xe9
+	case 6: // Jcc, 32 bit
+		return op == 0x0f && b[1] >= 0x80 && b[1] <= 0x8f
 	}
 	return false
 }

@@ -416,3 +416,24 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDecode: whatever the bytes, an instruction within them or an error.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte{0x55})
+	f.Add([]byte{0x0f, 0x86, 1, 0, 0, 0})
+	f.Add([]byte{0xc4, 0xe1, 0x78, 0x77})
+	f.Add([]byte{0x62, 0xf1, 0x7c, 0x48, 0x10, 0})
+	f.Add([]byte{0xc0, 0x03, 0x5f, 0xd6})
+	f.Fuzz(func(t *testing.T, code []byte) {
+		for _, arch := range architectures {
+			in, err := arch.decode(code, 0x401000)
+			if err != nil {
+				continue
+			}
+			if in.length == 0 || in.length > uint64(len(code)) {
+				t.Errorf("%s: % x is an instruction of %d bytes", arch.name, code, in.length)
+			}
+			in.text(nil)
+		}
+	})
+}

@@ -18,6 +18,7 @@ var kept = []int{
 	unix.CAP_SYS_PTRACE,       // look at other users' /proc/PID/exe and fd
 	unix.CAP_DAC_READ_SEARCH,  // read executables that only their owner may read
 	unix.CAP_SYSLOG,           // read kernel addresses again on a reload
+	unix.CAP_LEASE,            // learn that somebody wants to write to an executable
 	unix.CAP_NET_BIND_SERVICE, // listen on a port below 1024
 }
 

@@ -173,7 +173,7 @@ func (p *Probe) start() error {
 		return fmt.Errorf("probe %q: %w", p.Definition.Name, errors.Join(failures...))
 	}
 	for _, failure := range failures {
-		p.options.Log.Warn("a part of a probe is not available", "probe", p.Definition.Name, "reason", failure)
+		p.options.Log.Info("a part of a probe is not available", "probe", p.Definition.Name, "reason", failure)
 	}
 	return nil
 }

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -87,10 +90,15 @@ func (d *Discovery) Run(ctx context.Context, set *probe.Set, events, wishes *ebp
 	if err := read(wishes, func(raw []byte) { d.handleWish(set, raw) }); err != nil {
 		return err
 	}
+	leases := make(chan os.Signal, 1)
+	signal.Notify(leases, syscall.SIGIO)
+	defer signal.Stop(leases)
 	d.scan()
 	ready()
 	for {
 		select {
+		case <-leases:
+			d.yield()
 		case <-ctx.Done():
 			d.detachAll()
 			return nil
@@ -222,6 +230,7 @@ func (d *Discovery) executable(seen *executable, tgid uint32) *executable {
 		if known.detach != nil {
 			known.detach.Stop()
 			known.detach = nil
+			release(known.file)
 		}
 		r.mu.Unlock()
 		return known
@@ -230,12 +239,13 @@ func (d *Discovery) executable(seen *executable, tgid uint32) *executable {
 	}
 	r.executables[seen.key], r.numbers[seen.number] = seen, seen
 	r.mu.Unlock()
-	if tgid != uint32(os.Getpid()) { // the exporter does not observe itself
-		found := d.identify(seen, tgid)
-		r.mu.Lock()
-		seen.identity = found
-		r.mu.Unlock()
+	found := identity{goVersion: runtime.Version(), reasons: map[string]string{"http": "the exporter does not observe itself"}}
+	if tgid != uint32(os.Getpid()) {
+		found = d.identify(seen, tgid)
 	}
+	r.mu.Lock()
+	seen.identity = found
+	r.mu.Unlock()
 	return seen
 }
 
@@ -253,12 +263,7 @@ func (d *Discovery) ends(tgid uint32) {
 	x := p.executable
 	delete(x.processes, tgid)
 	if len(x.processes) == 0 {
-		x.detach = time.AfterFunc(linger, func() {
-			select {
-			case d.events <- func() { d.forget(x) }:
-			case <-d.done:
-			}
-		})
+		d.linger(x)
 	}
 	var orphans []*socket
 	for _, s := range r.sockets {
@@ -268,12 +273,45 @@ func (d *Discovery) ends(tgid uint32) {
 	}
 	if len(orphans) > 0 {
 		// A socket that is not closed by now has been inherited or handed over.
-		time.AfterFunc(time.Second, func() {
-			select {
-			case d.events <- func() { d.adopt(orphans) }:
-			case <-d.done:
-			}
-		})
+		d.after(time.Second, func() { d.adopt(orphans) })
+	}
+}
+
+// after does something in the order of events, later.
+func (d *Discovery) after(wait time.Duration, do func()) *time.Timer {
+	return time.AfterFunc(wait, func() {
+		select {
+		case d.events <- do:
+		case <-d.done:
+		}
+	})
+}
+
+// linger leaves the probes in an executable for a while, if that is safe.
+func (d *Discovery) linger(x *executable) {
+	wait := linger
+	if x.file == nil {
+		wait = 0
+	} else if err := lease(x.file, x.state); err != nil {
+		d.log.Debug("probes do not linger", "executable", x.path, "reason", err)
+		wait = 0
+	}
+	x.detach = d.after(wait, func() { d.forget(x) })
+}
+
+// yield detaches probes from the executables that somebody waits to write to.
+func (d *Discovery) yield() {
+	r := d.registry
+	r.mu.Lock()
+	var busy []*executable
+	for _, x := range r.executables {
+		if x.detach != nil && x.file != nil && wanted(x.file) {
+			busy = append(busy, x)
+		}
+	}
+	r.mu.Unlock()
+	for _, x := range busy {
+		d.forget(x)
 	}
 }
 
@@ -287,10 +325,17 @@ func (d *Discovery) forget(x *executable) {
 	}
 	delete(r.executables, x.key)
 	delete(r.numbers, x.number)
+	if x.detach != nil {
+		x.detach.Stop()
+	}
 	r.mu.Unlock()
 	for name, attached := range x.attached {
 		attached.Close()
 		d.log.Info("probe detached: no process left", "probe", name, "executable", x.path)
+	}
+	if x.file != nil {
+		release(x.file)
+		x.file.Close()
 	}
 }
 
@@ -298,6 +343,9 @@ func (d *Discovery) detachAll() {
 	for _, x := range d.registry.executables {
 		for _, attached := range x.attached {
 			attached.Close()
+		}
+		if x.file != nil {
+			x.file.Close()
 		}
 	}
 }

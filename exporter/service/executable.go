@@ -15,7 +15,8 @@ import (
 
 // linger is how long probes stay in an executable that no process executes any
 // more, so that a server that restarts, or one of many short-lived processes,
-// is observed from its first request.
+// is observed from its first request. They leave at once when somebody wants to
+// write to the file.
 const linger = 10 * time.Second
 
 // executable is a file that processes execute, whatever its language.
@@ -25,7 +26,7 @@ type executable struct {
 	path      string // as its first process saw it
 	number    uint32
 	processes map[uint32]*process
-	detach    *time.Timer
+	detach    *time.Timer // runs while the probes linger
 	identity
 }
 
@@ -33,14 +34,15 @@ func (x *executable) name() string { return filepath.Base(x.path) }
 
 // identity is what a look into an executable found out.
 type identity struct {
+	file      *os.File                     // open while a probe is attached
 	goVersion string                       // "" if it is not Go
 	attached  map[string]*probe.Executable // by name of the probe
 	reasons   map[string]string            // why a probe is not attached
 }
 
 // identify opens the file and attaches every probe that has its place in it.
-func (d *Discovery) identify(x *executable, tgid uint32) identity {
-	found := identity{attached: map[string]*probe.Executable{}, reasons: map[string]string{}}
+func (d *Discovery) identify(x *executable, tgid uint32) (found identity) {
+	found = identity{attached: map[string]*probe.Executable{}, reasons: map[string]string{}}
 	probes := d.goProbes()
 	if len(probes) == 0 {
 		return found
@@ -52,7 +54,13 @@ func (d *Discovery) identify(x *executable, tgid uint32) identity {
 		d.log.Debug("executable can't be read", "pid", tgid, "error", err)
 		return found
 	}
-	defer file.Close()
+	defer func() {
+		if len(found.attached) == 0 {
+			file.Close()
+			return
+		}
+		found.file = file
+	}()
 	goFile, err := goexe.Open(descriptorPath(file))
 	if errors.Is(err, goexe.ErrNotGo) {
 		return found
@@ -91,23 +99,12 @@ func descriptorPath(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d
 func (d *Discovery) demand(number uint32) {
 	d.registry.mu.Lock()
 	x, ok := d.registry.numbers[number]
-	var tgid uint32
-	if ok {
-		for tgid = range x.processes {
-			break
-		}
-	}
 	d.registry.mu.Unlock()
-	if tgid == 0 {
+	if !ok || x.file == nil {
 		return
 	}
-	file, err := os.Open(processPath(tgid, "exe"))
-	if err != nil {
-		return
-	}
-	defer file.Close()
 	for name, attached := range x.attached {
-		if err := attached.Demand(descriptorPath(file)); err != nil {
+		if err := attached.Demand(descriptorPath(x.file)); err != nil {
 			d.log.Warn("probe is not attached", "probe", name, "executable", x.path, "reason", err)
 		} else {
 			d.log.Info("requests without a pattern: following the router", "executable", x.path)

@@ -17,7 +17,7 @@ import (
 )
 
 // initPackage is PID 1 of the virtual machines.
-const initPackage = "github.com/tcpslo/tcpslo/lab/kernels/init"
+const initPackage = modulePath + "lab/kernels/init"
 
 // buildInit compiles PID 1 for arch into dir and returns its path. It takes the
 // go command and a working folder inside the module, as `go run` and `go test`

@@ -8,11 +8,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -24,13 +22,13 @@ const patience = "5"
 // testCommand builds the project's tests, fetches the kernels that are not cached
 // and runs every suite on every kernel.
 func testCommand(ctx context.Context, c cache, args []string, out io.Writer, progress progress) (int, error) {
-	var kernelNames, suiteNames []string
+	var kernelNames, names []string
 	var verbose bool
-	r := runner{cache: c, progress: progress}
+	r := runner{cache: c, progress: progress, out: out}
 	flags := flag.NewFlagSet("test", flag.ContinueOnError)
 	r.addFlags(flags, &kernelNames, 15*time.Minute)
-	flags.Func("suite", "`suite` of tests to run ("+suiteList()+"); may be repeated", func(name string) error {
-		suiteNames = append(suiteNames, name)
+	flags.Func("suite", "`suite` of tests to run ("+strings.Join(suiteNames(), ", ")+"); may be repeated", func(name string) error {
+		names = append(names, name)
 		return nil
 	})
 	flags.BoolVar(&verbose, "v", false, "print the output of tests that pass, too")
@@ -44,7 +42,7 @@ func testCommand(ctx context.Context, c cache, args []string, out io.Writer, pro
 	if err != nil {
 		return 2, err
 	}
-	chosen, err := selectSuites(suiteNames)
+	chosen, err := selectSuites(names)
 	if err != nil {
 		return 2, err
 	}
@@ -56,13 +54,10 @@ func testCommand(ctx context.Context, c cache, args []string, out io.Writer, pro
 		return exitRunner, err
 	}
 	defer os.RemoveAll(tmp)
-	jobs, err := buildJobs(ctx, tmp, kernels, chosen, progress)
+	b := builder{dir: tmp, progress: progress, built: map[string]string{}}
+	jobs, err := b.jobs(ctx, kernels, chosen, verbose)
 	if err != nil {
 		return exitRunner, err
-	}
-	r.out = out
-	if !verbose {
-		r.out = &failureFilter{out: out}
 	}
 	results, err := r.run(ctx, jobs)
 	if err != nil {
@@ -70,16 +65,6 @@ func testCommand(ctx context.Context, c cache, args []string, out io.Writer, pro
 	}
 	return exitCode(results), writeSummary(progress.w, results)
 }
-
-func suiteList() string {
-	var names []string
-	for _, s := range suites {
-		names = append(names, s.name)
-	}
-	return strings.Join(names, ", ")
-}
-
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
 // fetchMissing fetches the kernels that are not in the cache. It asks for apt only
 // if there are any.
@@ -99,54 +84,65 @@ func (r *runner) fetchMissing(ctx context.Context, kernels []series) error {
 	return f.fetch(ctx, absent)
 }
 
-// buildJobs compiles what the suites need for each architecture and returns a job
-// for each kernel and suite.
-func buildJobs(ctx context.Context, dir string, kernels []series, suites []suite, progress progress) ([]job, error) {
-	built := map[string]string{} // by architecture and package
-	build := func(arch, pkg string, command ...string) (string, error) {
-		key := arch + " " + pkg
-		if path, ok := built[key]; ok {
-			return path, nil
-		}
-		progress.step(arch, "building %s", pkg)
-		path := filepath.Join(dir, strings.NewReplacer("./", "", "/", "-", " ", "-").Replace(key))
-		cmd := exec.CommandContext(ctx, "go", append(command, "-trimpath", "-buildvcs=false", "-o", path, pkg)...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build %q for %s: %w\n%s", pkg, arch, err, bytes.TrimSpace(text))
-		}
-		built[key] = path
-		return path, nil
-	}
+// modulePath begins the path of every package of the project.
+const modulePath = "github.com/tcpslo/tcpslo/"
+
+// builder compiles what runs in the guests, each package once for an architecture.
+type builder struct {
+	dir      string
+	progress progress
+	built    map[string]string // path by architecture and package
+}
+
+// jobs returns a job for each suite and kernel, after it has built what they need.
+func (b *builder) jobs(ctx context.Context, kernels []series, suites []suite, verbose bool) ([]job, error) {
 	var jobs []job
 	for _, s := range suites {
 		for _, k := range kernels {
 			if why, ok := s.except[k.name]; ok {
-				progress.step(k.name+" "+s.name, "left out: %s", why)
+				b.progress.step(k.name+" "+s.name, "left out: %s", why)
 				continue
 			}
-			test, err := build(k.arch, s.pkg, "test", "-c")
+			test, err := b.build(ctx, k.arch, s.pkg, "test", "-c")
 			if err != nil {
 				return nil, err
 			}
-			exporter, err := build(k.arch, "./exporter", "build")
+			exporter, err := b.build(ctx, k.arch, "exporter", "build")
 			if err != nil {
 				return nil, err
 			}
-			server, err := build(k.arch, "./lab/server", "build")
+			server, err := b.build(ctx, k.arch, "lab/server", "build")
 			if err != nil {
 				return nil, err
 			}
-			jobs = append(jobs, job{series: k, suite: s.name, payload: payload{
+			jobs = append(jobs, job{k, s.name, payload{
 				binary: test,
-				args:   s.args(),
+				args:   s.args(k.name, verbose),
 				env: []string{
 					"TCPSLO_EXPORTER=/opt/tcpslo_exporter", "TCPSLO_LABSERVER=/opt/server",
 					"TCPSLO_VARIANTS=" + s.variants, "TCPSLO_PATIENCE=" + patience,
+					"CI=true", // no test may skip itself, see lacking
 				},
 				files: map[string]string{"/opt/tcpslo_exporter": exporter, "/opt/server": server},
 			}})
 		}
 	}
 	return jobs, nil
+}
+
+// build runs a go command that makes a static executable of a package.
+func (b *builder) build(ctx context.Context, arch, pkg string, command ...string) (string, error) {
+	key := arch + "-" + strings.ReplaceAll(pkg, "/", "-")
+	if path, ok := b.built[key]; ok {
+		return path, nil
+	}
+	b.progress.step(arch, "building %s", pkg)
+	path := filepath.Join(b.dir, key)
+	cmd := exec.CommandContext(ctx, "go", append(command, "-trimpath", "-buildvcs=false", "-o", path, modulePath+pkg)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %q for %s: %w\n%s", pkg, arch, err, bytes.TrimSpace(text))
+	}
+	b.built[key] = path
+	return path, nil
 }

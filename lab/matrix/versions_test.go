@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tcpslo/tcpslo/lab/gobuild"
 	"github.com/tcpslo/tcpslo/lab/labtest"
@@ -85,4 +86,30 @@ func TestProcess_that_executes_another_program_is_observed(t *testing.T) {
 	server := labtest.StartServer(t, labtest.ServerOptions{Executable: path})
 	exporter.WaitAttached(server.PID)
 	compare(t, exporter, "lab", run(t, "http://"+server.Listen[0], truth.Plan{Requests: 200, Seed: 1}).Counts)
+}
+
+func TestExecutable_that_is_written_over_after_its_last_process_is_free_of_probes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shop")
+	exporter := labtest.StartExporter(t, labtest.Options{Config: withService(path)})
+	var books []truth.Counts
+	for i, toolchain := range []string{gobuild.Go126, gobuild.Go127, gobuild.Go126, gobuild.Go127} {
+		data, err := os.ReadFile(build(t, gobuild.Spec{Toolchain: toolchain, Mode: gobuild.Stripped}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The same inode, as `cp new old` does it: a probe of the old content would
+		// break the new one.
+		began := time.Now()
+		if err := os.WriteFile(path, data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("writing took %v: the exporter did not give way", took)
+		}
+		server := labtest.StartServer(t, labtest.ServerOptions{Executable: path})
+		exporter.WaitAttached(server.PID)
+		books = append(books, run(t, "http://"+server.Listen[0], truth.Plan{Requests: 200, Seed: int64(i), Mix: quick}).Counts)
+		server.Kill()
+	}
+	compare(t, exporter, "lab", add(books...))
 }
