@@ -52,6 +52,8 @@ static __always_inline struct process *this_call(struct pt_regs *ctx, struct cal
 	call->goroutine.g = GO_G(ctx);
 	call->goroutine.tgid = bpf_get_current_pid_tgid() >> 32;
 	process = current_process(call->goroutine.tgid);
+	if (process)
+		call->goroutine.executable = process->executable.id;
 	if (!process || read_user(&top, sizeof(top), call->goroutine.g + process->executable.g_stack + 8))
 		return NULL;
 	call->depth = top - GO_SP(ctx);

@@ -220,6 +220,7 @@ static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 respon
 
 	if (!process)
 		return 0;
+	goroutine.executable = process->executable.id;
 	if (bpf_map_update_elem(&requests_in_flight, &goroutine, &request, BPF_ANY))
 		count_lost(LOST_MAP_FULL);
 	if (server)
@@ -423,12 +424,13 @@ static __always_inline int finish(struct pt_regs *ctx, enum protocol protocol, _
 	__u64 began = bpf_ktime_get_ns();
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
-	struct request *open = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
 	struct request_key key = {};
-	struct request request;
+	struct request request, *open;
 
 	if (!process)
 		return 0;
+	goroutine.executable = process->executable.id;
+	open = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
 	if (!open) { /* began before the probe, or already counted */
 		account(process, began);
 		return 0;
@@ -493,12 +495,15 @@ int router_entry(struct pt_regs *ctx)
 {
 	__u64 began = bpf_ktime_get_ns();
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
-	struct request *request = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
 	struct process *process = current_process(goroutine.tgid);
+	struct request *request;
 
+	if (!process)
+		return 0;
+	goroutine.executable = process->executable.id;
+	request = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
 	if (request && request->request != GO_ARG4(ctx))
 		request->routed = GO_ARG4(ctx);
-	if (process)
-		account(process, began);
+	account(process, began);
 	return 0;
 }

@@ -42,11 +42,12 @@ struct executable_key {
 	__u64 inode;
 };
 
-/* A goroutine of a process. A goroutine's address is its own while it lives. */
+/* A goroutine of a process, as long as it executes one file. A goroutine's
+ * address is its own while it lives. */
 struct goroutine {
 	__u64 g;
 	__u32 tgid;
-	__u32 unused;
+	__u32 executable;
 };
 
 static __always_inline int read_user(void *to, __u32 size, __u64 from)

@@ -36,16 +36,33 @@ static __always_inline struct process *current_process(__u32 tgid)
 	struct executable *executable;
 	struct process fresh = {};
 
-	if (process)
+	if (process && process->executable.id)
 		return process;
 	read_executable_key(&key);
 	executable = bpf_map_lookup_elem(&executables, &key);
 	if (!executable)
 		return NULL;
+	if (process) {
+		process->executable = *executable;
+		return process;
+	}
 	fresh.executable = *executable;
 	if (bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST) == -E2BIG)
 		count_lost(LOST_MAP_FULL);
 	return bpf_map_lookup_elem(&processes, &tgid);
+}
+
+/* The offsets of one executable are nonsense in the next: forgotten before the
+ * new image runs, found again at its first hit. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+	struct process *process = bpf_map_lookup_elem(&processes, &tgid);
+
+	if (process)
+		process->executable.id = 0;
+	return 0;
 }
 
 #endif

@@ -30,6 +30,7 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/observe"
 	"github.com/tcpslo/tcpslo/exporter/privilege"
+	"github.com/tcpslo/tcpslo/exporter/probe"
 	"github.com/tcpslo/tcpslo/exporter/server"
 )
 
@@ -110,7 +111,7 @@ func (r *Run) Execute(log *slog.Logger) error {
 		return err
 	}
 	defer observer.Close()
-	if err := privilege.Drop(); err != nil {
+	if err := privilege.Drop(probe.CapabilitiesToAttach(observer.Status())...); err != nil {
 		log.Warn("running with more privileges than needed", "error", err)
 	}
 	took := time.Since(began)

@@ -290,7 +290,7 @@ func makeServiceOfProcess(_ Label, _ Field, keyType btf.Type, env Environment) (
 		if hasExecutable {
 			number = uint32(uintOf(executable.Bytes(r.key)))
 		}
-		r.alive = func() bool { return env.Resolver.ProcessAlive(process) }
+		r.alive = func() bool { return env.Resolver.ProcessAlive(process, number) }
 		service := env.Resolver.ServiceOfProcess(process, number)
 		r.serve = func() bool { return env.Resolver.ServiceAlive(service) }
 		r.service = service

@@ -103,7 +103,7 @@ func (w *world) ServiceOfProcess(tgid, _ uint32) string {
 	w.questions++
 	return w.names[tgid]
 }
-func (w *world) ProcessAlive(tgid uint32) bool           { return !w.dead[tgid] }
+func (w *world) ProcessAlive(tgid, _ uint32) bool        { return !w.dead[tgid] }
 func (w *world) ServiceAlive(name string) bool           { return !w.forgotten[name] }
 func (w *world) Generation() uint64                      { return w.generation }
 func (w *world) ServiceOfListener(l Listener) string     { return "owner of " + l.Address.String() }

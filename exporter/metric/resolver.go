@@ -23,8 +23,9 @@ type Resolver interface {
 	// ServiceOfProcess names the service of a process that executes the
 	// executable with the given number.
 	ServiceOfProcess(tgid, executable uint32) string
-	// ProcessAlive tells whether the process still runs.
-	ProcessAlive(tgid uint32) bool
+	// ProcessAlive tells whether a process still runs, and still executes the
+	// executable with the number; 0 stands for any.
+	ProcessAlive(tgid, executable uint32) bool
 	// ServiceAlive tells whether a service has a process, or lost its last one so
 	// lately that its last values should still be served.
 	ServiceAlive(service string) bool

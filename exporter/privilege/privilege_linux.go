@@ -22,16 +22,16 @@ var kept = []int{
 	unix.CAP_NET_BIND_SERVICE, // listen on a port below 1024
 }
 
-// Drop gives up every other capability, of all threads and for good. It does
-// nothing for a process that has none to give up.
-func Drop() error {
+// Drop gives up every other capability but those in also, of all threads and for
+// good. It does nothing for a process that has none to give up.
+func Drop(also ...int) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		return fmt.Errorf("read capabilities: %w", err)
 	}
 	var mask [2]uint32
-	for _, capability := range kept {
+	for _, capability := range append(also, kept...) {
 		mask[capability/32] |= 1 << (capability % 32)
 	}
 	for i := range data {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -82,6 +83,26 @@ func MissingCapabilities() []string {
 		}
 	}
 	return missing
+}
+
+// CapabilitiesToAttach lists what attaching to executables that start later takes
+// beside CAP_BPF and CAP_PERFMON. A plain uprobe, which serves where the kernel has
+// no uprobe.multi (before Linux 6.6), is a perf event that only CAP_SYS_ADMIN may
+// open (perf_uprobe_event_init(), kernel/events/core.c).
+func CapabilitiesToAttach(programs []Status) []int {
+	if slices.ContainsFunc(programs, func(s Status) bool { return s.Variant == "uprobe" }) {
+		return []int{unix.CAP_SYS_ADMIN}
+	}
+	return nil
+}
+
+// explainUprobe is explain for a plain uprobe.
+func explainUprobe(err error) error {
+	effective, unknown := effectiveCapabilities()
+	if unknown == nil && effective&(1<<unix.CAP_SYS_ADMIN) == 0 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
+		return fmt.Errorf("%w: missing CAP_SYS_ADMIN, which uprobes take on a kernel without uprobe.multi (before Linux 6.6)", ErrPermission)
+	}
+	return explain(err)
 }
 
 func effectiveCapabilities() (uint64, error) {

@@ -278,7 +278,7 @@ func (x *Executable) attach(program *program) error {
 		for i, offset := range offsets {
 			l, err := file.Uprobe(sites[i].Function, program.functions[0], &link.UprobeOptions{Address: offset})
 			if err != nil {
-				return fmt.Errorf("program %q: attach: %w", program.Name, explain(err))
+				return fmt.Errorf("program %q: attach: %w", program.Name, explainUprobe(err))
 			}
 			x.links = append(x.links, l)
 		}

@@ -20,6 +20,7 @@ func (d *Definition) expandGoFunction() error {
 	}
 	hook := []Hook{{"gouprobe", f.Function}}
 	d.Programs = []Program{
+		{Name: "process_exec", Variants: []Variant{{Hooks: []Hook{{"tp_btf", "sched_process_exec"}}}}},
 		{Name: "function_entry", Variants: []Variant{{Hooks: hook, At: AtEntry}}},
 		{Name: "function_return", Variants: []Variant{{Hooks: hook, At: AtReturn}}},
 	}

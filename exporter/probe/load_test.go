@@ -24,7 +24,7 @@ func (resolver) ListenerAlive(metric.Listener) bool                   { return t
 func (resolver) NetworkNamespace(uint32) string                       { return "" }
 func (resolver) Worker(uint32, uint64) string                         { return "" }
 func (resolver) ServiceOfProcess(uint32, uint32) string               { return "test" }
-func (resolver) ProcessAlive(uint32) bool                             { return true }
+func (resolver) ProcessAlive(uint32, uint32) bool                     { return true }
 func (resolver) ServiceAlive(string) bool                             { return true }
 func (resolver) Generation() uint64                                   { return 1 }
 func (resolver) Route(_, _, path string, _ metric.RouteSource) string { return path }

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -30,6 +32,9 @@ type Options struct {
 
 // New returns the handler of everything.
 func New(o Options) (http.Handler, error) {
+	if !strings.HasPrefix(o.MetricsPath, "/") || o.MetricsPath == "/" || slices.Contains(ownPaths, o.MetricsPath) || strings.ContainsAny(o.MetricsPath, "{} ") {
+		return nil, fmt.Errorf("--web.telemetry-path=%s must begin with a slash and be none of %s or /", o.MetricsPath, strings.Join(ownPaths, ", "))
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+o.MetricsPath, promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
@@ -57,6 +62,9 @@ func New(o Options) (http.Handler, error) {
 	}
 	return mux, nil
 }
+
+// ownPaths can't be the path of the metrics.
+var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/probes"}
 
 func ok(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 

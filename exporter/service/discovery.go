@@ -426,7 +426,7 @@ func (r *Registry) join(p *process) {
 
 func (r *Registry) leave(p *process) {
 	delete(r.processes, p.tgid)
-	r.ended[processKey{p.tgid, p.executable.number}] = p.service
+	r.ended[processKey{p.tgid, p.executable.number}] = &ended{p.service, departure{at: r.now()}}
 	s := r.serviceNamed(p.service)
 	if s.processes--; s.processes == 0 {
 		s.gone = departure{at: r.now()}

@@ -24,7 +24,7 @@ type Registry struct {
 	config      *config.Config
 	generation  uint64
 	processes   map[uint32]*process
-	ended       map[processKey]string // service of processes that ended, until their counts are served
+	ended       map[processKey]*ended // processes that ended, until their counts are served
 	executables map[fileKey]*executable
 	numbers     map[uint32]*executable
 	listeners   map[metric.Listener]*listener
@@ -35,6 +35,12 @@ type Registry struct {
 
 // processKey tells a process from a later one with the same number.
 type processKey struct{ tgid, executable uint32 }
+
+// ended is what a process was.
+type ended struct {
+	service string
+	gone    departure
+}
 
 // process is a live process.
 type process struct {
@@ -103,7 +109,7 @@ func New(c *config.Config) (*Registry, error) {
 	}
 	return &Registry{
 		ownNetns: inode, now: time.Now, config: c,
-		processes: map[uint32]*process{}, ended: map[processKey]string{},
+		processes: map[uint32]*process{}, ended: map[processKey]*ended{},
 		executables: map[fileKey]*executable{}, numbers: map[uint32]*executable{},
 		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{},
 		services: map[string]*service{}, paths: route.NewLimiter(c.Limits.PathsPerService),
@@ -210,8 +216,8 @@ func (r *Registry) ServiceOfProcess(tgid, number uint32) string {
 	if ok && (number == 0 || p.executable != nil && p.executable.number == number) {
 		return p.service
 	}
-	if name, ok := r.ended[processKey{tgid, number}]; ok {
-		return name
+	if e, ok := r.ended[processKey{tgid, number}]; ok {
+		return e.service
 	}
 	if x, ok := r.numbers[number]; ok {
 		return x.name()
@@ -219,12 +225,16 @@ func (r *Registry) ServiceOfProcess(tgid, number uint32) string {
 	return ""
 }
 
-// ProcessAlive tells whether a process runs.
-func (r *Registry) ProcessAlive(tgid uint32) bool {
+// ProcessAlive tells whether a process runs and executes the executable with a
+// number, or any where that is 0.
+func (r *Registry) ProcessAlive(tgid, number uint32) bool {
 	r.mu.Lock()
-	_, ok := r.processes[tgid]
+	p, ok := r.processes[tgid]
 	r.mu.Unlock()
-	return ok || processExists(tgid)
+	if ok {
+		return number == 0 || p.executable.number == number
+	}
+	return processExists(tgid) // seen by a probe before the event has come
 }
 
 // ServiceAlive tells whether a service's values should be served.
@@ -261,8 +271,8 @@ func (r *Registry) Served() {
 			r.paths.Forget(name)
 		}
 	}
-	for key, name := range r.ended {
-		if _, ok := r.services[name]; !ok {
+	for key, e := range r.ended {
+		if e.gone.served = true; !e.gone.keep(now, retention) {
 			delete(r.ended, key)
 		}
 	}

@@ -37,7 +37,6 @@ var suites = []suite{
 			"TestShort_lived_Go_servers_leave_nothing_behind":                        "300 processes take an emulated CPU many minutes",
 			"TestUnknown_key_in_the_configuration_ends_the_program":                  "the kernel has no part in it",
 			"TestCheck_config_accepts_a_good_file":                                   "the kernel has no part in it",
-			"TestReload_is_all_or_nothing":                                           "the kernel has no part in it",
 			"TestReload_over_HTTP_is_off_by_default":                                 "the kernel has no part in it",
 			"TestPort_in_use_ends_the_program_with_a_clear_message":                  "the kernel has no part in it",
 			"TestProtobuf_scrape_has_classic_and_native_buckets_that_agree":          "the kernel has no part in it",

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tcpslo/tcpslo/exporter/names"
+)
+
+// returnProgram reads what the handler has answered from the memory of the
+// process, so it may take longer than the others.
+const returnProgram = "serve_return"
+
+// programs tells how long each BPF program runs, by the kernel's own statistics
+// (BPF_ENABLE_STATS), under a load on keep-alive connections and under one that
+// connects anew for each request.
+func programs(ctx context.Context, b *bench) (section, error) {
+	hello, err := startServer(ctx, b.tools.hello)
+	if err != nil {
+		return section{}, err
+	}
+	defer hello.stop() //nolint:errcheck // measured is what happened before
+	e, err := startExporter(ctx, b.tools.exporter)
+	if err != nil {
+		return section{}, err
+	}
+	defer e.stop() //nolint:errcheck // likewise
+	url := "http://" + hello.address + helloPath
+	if _, err := b.tools.runLoad(ctx, url, warmUp); err != nil {
+		return section{}, err
+	}
+	counted, err := e.awaitRequests(warmUp, true)
+	if err != nil {
+		return section{}, err
+	}
+
+	const connections = 5000 // well below the range of ephemeral ports
+	before, err := e.metrics()
+	if err != nil {
+		return section{}, err
+	}
+	if _, err := b.tools.runLoad(ctx, url, b.requests); err != nil {
+		return section{}, err
+	}
+	if counted, err = e.awaitRequests(counted+b.requests, true); err != nil {
+		return section{}, err
+	}
+	between, err := e.metrics()
+	if err != nil {
+		return section{}, err
+	}
+	if err := connect(hello.address, helloPath, connections); err != nil {
+		return section{}, err
+	}
+	if _, err = e.awaitRequests(counted+connections, true); err != nil {
+		return section{}, err
+	}
+	after, err := e.metrics()
+	if err != nil {
+		return section{}, err
+	}
+
+	s := section{title: "The BPF programs"}
+	t := table{header: []string{"program", "variant", ">hits, keep-alive", ">mean", ">hits, new connections", ">mean"}}
+	slowest := figure{what: "slowest program but the return of a handler, mean", aim: "≤ 300 ns"}
+	handler := figure{what: "program at the return of a handler, mean", aim: "≤ 800 ns"}
+	var worst float64
+	for _, m := range after[names.ProbeInfo.Full()].GetMetric() {
+		which := labels{"probe": labelOf(m, "probe"), "program": labelOf(m, "program")}
+		kept, keptMean := runs(before, between, which)
+		fresh, freshMean := runs(between, after, which)
+		t.add(which["probe"]+" "+which["program"], "`"+labelOf(m, "variant")+"`", fmt.Sprintf("%.0f", kept), meanText(kept, keptMean), fmt.Sprintf("%.0f", fresh), meanText(fresh, freshMean))
+		// A handful of runs is a matter of cold caches, not of the program.
+		for _, one := range []struct{ hits, mean float64 }{{kept, keptMean}, {fresh, freshMean}} {
+			switch {
+			case one.hits < 1000:
+			case which["program"] == returnProgram:
+				handler.measured = nanoseconds(max(one.mean, 0))
+			case one.mean > worst:
+				worst = one.mean
+				slowest.measured = fmt.Sprintf("%s (%s %s)", nanoseconds(worst), which["probe"], which["program"])
+			}
+		}
+	}
+	own := labels{"service": helloService}
+	perRequest := func(from, to exposition, name string, requests int) float64 {
+		return (to.sum(name, own) - from.sum(name, own)) / float64(requests)
+	}
+	const hits, overhead = "tcpslo_probe_service_hits_total", "tcpslo_probe_overhead_seconds_total"
+	trap := after.sum(names.UprobeTrap.Full(), nil)
+	s.figures = []figure{
+		{"uprobe hits of a keep-alive HTTP/1 request", fmt.Sprintf("%.2f", perRequest(before, between, hits, b.requests)), "2.00"},
+		{"uprobe hits of a request with a connection of its own", fmt.Sprintf("%.2f", perRequest(between, after, hits, connections)), "3.00"},
+		{"trap of a uprobe, `tcpslo_uprobe_trap_seconds`", nanoseconds(trap), ""},
+		{"traps and programs of a keep-alive request, `tcpslo_probe_overhead_seconds_total`", microseconds(perRequest(before, between, overhead, b.requests)), ""},
+		slowest, handler,
+	}
+	s.body = t.markdown() + fmt.Sprintf("\nThe mean is `tcpslo_probe_run_seconds_total` ÷ `tcpslo_probe_hits_total`, which includes what the kernel's clock takes to be\n"+
+		"read. %d requests over %d keep-alive connections, then %d requests with a connection each. Programs at kernel hooks run for\n"+
+		"everything on the machine, so their hits include those of other processes.\n", b.requests, loadConnections, connections)
+	return s, nil
+}
+
+// runs is how often a program has run between two scrapes, and for how many
+// seconds on average.
+func runs(from, to exposition, which labels) (hits, mean float64) {
+	hits = to.sum(names.ProbeHits.Full(), which) - from.sum(names.ProbeHits.Full(), which)
+	return hits, (to.sum(names.ProbeRun.Full(), which) - from.sum(names.ProbeRun.Full(), which)) / hits
+}
+
+func meanText(hits, mean float64) string {
+	if hits == 0 {
+		return "–"
+	}
+	return nanoseconds(mean)
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const helloPath = "/hello/x"
+
+// warmUp is how many requests go before those that are measured: the first hit of
+// a probe copies the page that it stands on.
+const warmUp = 1000
+
+// quantities are what is compared of a server with and without the exporter.
+type quantities struct{ p50, p99, rps, processor comparison }
+
+// server compares a server with and without the exporter. In each round the
+// exporter runs once and doesn't once; which comes first alternates, so that
+// neither gains from a machine that becomes slower or faster.
+func server(ctx context.Context, b *bench) (section, error) {
+	hello, err := startServer(ctx, b.tools.hello)
+	if err != nil {
+		return section{}, err
+	}
+	defer hello.stop() //nolint:errcheck // measured is what happened before
+	drivers := b.drivers()
+	found := make([]quantities, len(drivers))
+	for round := range b.rounds {
+		for _, on := range []bool{round%2 == 1, round%2 == 0} {
+			if err := serverRound(ctx, b, hello, on, drivers, found); err != nil {
+				return section{}, err
+			}
+		}
+	}
+	s := section{title: "A server with and without the exporter"}
+	t := table{header: []string{"load by", "quantity", ">off", ">on", ">on ÷ off", ">quartiles of the rounds"}}
+	for i, d := range drivers {
+		q := found[i]
+		for _, row := range []struct {
+			what  string
+			c     comparison
+			write func(float64) string
+			aim   string
+		}{
+			{"p50", q.p50, microseconds, "≤ 1.03"},
+			{"p99", q.p99, microseconds, ""},
+			{"requests a second", q.rps, func(v float64) string { return fmt.Sprintf("%.0f", v) }, "≥ 0.97"},
+			{"processor time of the server for a request", q.processor, microseconds, ""},
+		} {
+			low, high := row.c.spread()
+			ratio := fmt.Sprintf("%.3f", row.c.ratio())
+			t.add(d.name, row.what, row.write(median(row.c.off)), row.write(median(row.c.on)), ratio, fmt.Sprintf("%.3f – %.3f", low, high))
+			s.figures = append(s.figures, figure{fmt.Sprintf("hello-world server, %s, on ÷ off (%s)", row.what, d.name), ratio, row.aim})
+		}
+	}
+	s.body = t.markdown() + fmt.Sprintf("\n`GET %s` over %d keep-alive connections of loopback, client and server on the same cores; %d rounds. lab/load sends\n"+
+		"%d requests in each; wrk, where it is installed, sends what it can in %d s. After each run with the exporter its count of\n"+
+		"requests was compared with the client's. The quartiles are those of the ratio in single rounds: how much the machine itself\n"+
+		"wavers.\n", helloPath, loadConnections, b.rounds, b.requests, wrkSeconds)
+	return s, nil
+}
+
+func serverRound(ctx context.Context, b *bench, hello *process, on bool, drivers []driver, found []quantities) (err error) {
+	var e *exporter
+	if on {
+		if e, err = startExporter(ctx, b.tools.exporter); err != nil {
+			return err
+		}
+		defer e.stop() //nolint:errcheck // an error before is the one to tell
+	}
+	url := "http://" + hello.address + helloPath
+	if _, err := b.tools.runLoad(ctx, url, warmUp); err != nil {
+		return err
+	}
+	counted := warmUp
+	for i, d := range drivers {
+		before, err := processorTime(hello.pid())
+		if err != nil {
+			return err
+		}
+		r, err := d.run(ctx, url)
+		if err != nil {
+			return err
+		}
+		after, err := processorTime(hello.pid())
+		if err != nil {
+			return err
+		}
+		q := &found[i]
+		for _, one := range []struct {
+			c     *comparison
+			value float64
+		}{{&q.p50, r.p50}, {&q.p99, r.p99}, {&q.rps, r.rps}, {&q.processor, (after - before).Seconds() / float64(r.requests)}} {
+			if on {
+				one.c.on = append(one.c.on, one.value)
+			} else {
+				one.c.off = append(one.c.off, one.value)
+			}
+		}
+		counted += r.requests
+		if on {
+			if counted, err = e.awaitRequests(counted, d.exact); err != nil {
+				return err
+			}
+		}
+	}
+	if on {
+		_, err = e.stop()
+	}
+	return err
+}
+
+// awaitRequests waits until the exporter has counted so many requests, for the last
+// handlers return a moment after their clients have the answers, and returns what
+// it has counted. Another number means that what was measured is not what was
+// meant to be; more than that may only be if the client doesn't tell of all.
+func (e *exporter) awaitRequests(want int, exact bool) (int, error) {
+	var counted int
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		metrics, err := e.metrics()
+		if err != nil {
+			return 0, err
+		}
+		counted = int(metrics.sum("tcpslo_http_request_duration_seconds", labels{"service": helloService}))
+		if counted == want || counted > want && !exact {
+			return counted, nil
+		}
+	}
+	return 0, fmt.Errorf("the exporter has counted %d requests, the client %d", counted, want)
+}
