@@ -426,6 +426,7 @@ func (r *Registry) join(p *process) {
 
 func (r *Registry) leave(p *process) {
 	delete(r.processes, p.tgid)
+	delete(r.descriptors, p.tgid)
 	r.ended[processKey{p.tgid, p.executable.number}] = &ended{p.service, departure{at: r.now()}}
 	s := r.serviceNamed(p.service)
 	if s.processes--; s.processes == 0 {

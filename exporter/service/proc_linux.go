@@ -110,22 +110,35 @@ func cgroupPath(text string) string {
 	return first
 }
 
-// descriptorOf finds the file descriptor by which a process holds a socket.
-func descriptorOf(tgid uint32, inode uint64) (int, bool) {
+// holds tells whether a process holds a socket by a file descriptor.
+func holds(tgid uint32, fd int, inode uint64) bool {
+	target, err := os.Readlink(processPath(tgid, fmt.Sprintf("fd/%d", fd)))
+	return err == nil && target == fmt.Sprintf("socket:[%d]", inode)
+}
+
+// socketsOf lists the sockets of a process by inode, with the descriptor of each.
+func socketsOf(tgid uint32) map[uint64]int {
 	directory := processPath(tgid, "fd")
 	entries, err := os.ReadDir(directory)
 	if err != nil {
-		return 0, false
+		return nil
 	}
-	want := fmt.Sprintf("socket:[%d]", inode)
+	sockets := map[uint64]int{}
 	for _, entry := range entries {
 		target, err := os.Readlink(filepath.Join(directory, entry.Name()))
-		if err == nil && target == want {
-			fd, err := strconv.Atoi(entry.Name())
-			return fd, err == nil
+		if err != nil {
+			continue
+		}
+		number, isSocket := strings.CutPrefix(target, "socket:[")
+		inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
+		if !isSocket || err != nil {
+			continue
+		}
+		if fd, err := strconv.Atoi(entry.Name()); err == nil {
+			sockets[inode] = fd
 		}
 	}
-	return 0, false
+	return sockets
 }
 
 // holderOf finds a process that holds a socket.
@@ -135,7 +148,7 @@ func holderOf(inode uint64) (tgid uint32, fd int, found bool) {
 		return 0, 0, false
 	}
 	for _, tgid := range all {
-		if fd, holds := descriptorOf(tgid, inode); holds {
+		if fd, holds := socketsOf(tgid)[inode]; holds {
 			return tgid, fd, true
 		}
 	}

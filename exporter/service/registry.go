@@ -29,6 +29,7 @@ type Registry struct {
 	numbers     map[uint32]*executable
 	listeners   map[metric.Listener]*listener
 	sockets     map[uint64]*socket
+	descriptors map[uint32]map[uint64]int // of processes that listen, by inode of the socket
 	services    map[string]*service
 	paths       *route.Limiter
 }
@@ -68,6 +69,7 @@ type socket struct {
 	inode    uint64
 	listener metric.Listener
 	owner    uint32 // the first process that accepted; before, the one that listened
+	orphan   bool   // no process is known to hold it
 	workers  map[uint32]string
 	accepted bool
 	closed   bool
@@ -111,7 +113,7 @@ func New(c *config.Config) (*Registry, error) {
 		ownNetns: inode, now: time.Now, config: c,
 		processes: map[uint32]*process{}, ended: map[processKey]*ended{},
 		executables: map[fileKey]*executable{}, numbers: map[uint32]*executable{},
-		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{},
+		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{}, descriptors: map[uint32]map[uint64]int{},
 		services: map[string]*service{}, paths: route.NewLimiter(c.Limits.PathsPerService),
 	}, nil
 }
@@ -174,7 +176,7 @@ func (r *Registry) Worker(tgid uint32, inode uint64) string {
 		return name
 	}
 	name := formatUint(uint64(tgid))
-	if fd, ok := descriptorOf(tgid, inode); ok {
+	if fd, ok := r.descriptor(tgid, inode); ok {
 		name += "/" + formatUint(uint64(fd))
 	}
 	s.workers[tgid] = name
@@ -185,9 +187,20 @@ func (r *Registry) Worker(tgid uint32, inode uint64) string {
 	return name
 }
 
+// descriptor finds by which descriptor a process holds a socket. All sockets of
+// the process are read at once and kept: a server may listen on a thousand.
+func (r *Registry) descriptor(tgid uint32, inode uint64) (fd int, held bool) {
+	if fd, known := r.descriptors[tgid][inode]; known && holds(tgid, fd, inode) {
+		return fd, true
+	}
+	r.descriptors[tgid] = socketsOf(tgid)
+	fd, held = r.descriptors[tgid][inode]
+	return fd, held
+}
+
 // own makes a process the owner of a socket.
 func (r *Registry) own(s *socket, tgid uint32) {
-	s.owner = tgid
+	s.owner, s.orphan = tgid, false
 	r.generation++
 	if p, ok := r.processes[tgid]; ok {
 		p.facts.Ports = r.portsOf(tgid)

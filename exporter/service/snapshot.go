@@ -51,11 +51,16 @@ func (r *Registry) Listeners() []Listener {
 
 func (r *Registry) snapshot(s *socket) Listener {
 	worker := formatUint(uint64(s.owner))
-	if fd, held := descriptorOf(s.owner, s.inode); held {
-		worker += "/" + formatUint(uint64(fd))
-	} else if tgid, fd, found := holderOf(s.inode); found {
-		r.own(s, tgid) // inherited, and the one before has closed its copy
-		worker = fmt.Sprintf("%d/%d", tgid, fd)
+	if !s.orphan {
+		fd, held := r.descriptor(s.owner, s.inode)
+		if !held { // inherited, and the one before has closed its copy
+			var tgid uint32
+			if tgid, fd, held = holderOf(s.inode); held {
+				r.own(s, tgid)
+			}
+		}
+		s.orphan = !held // not sought again: that is dear
+		worker = fmt.Sprintf("%d/%d", s.owner, fd)
 	}
 	return Listener{s.listener.Address.String(), r.NetworkNamespace(s.listener.Netns), s.inode, r.listenerOf(s.listener).service, s.owner, worker}
 }

@@ -121,7 +121,7 @@ func (b *builder) jobs(ctx context.Context, kernels []series, suites []suite, ve
 				env: []string{
 					"TCPSLO_EXPORTER=/opt/tcpslo_exporter", "TCPSLO_LABSERVER=/opt/server",
 					"TCPSLO_VARIANTS=" + s.variants, "TCPSLO_PATIENCE=" + patience,
-					"CI=true", // no test may skip itself, see lacking
+					"CI=true", // no test may skip itself, see leftOut
 				},
 				files: map[string]string{"/opt/tcpslo_exporter": exporter, "/opt/server": server},
 			}})
