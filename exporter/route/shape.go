@@ -22,8 +22,8 @@ const (
 // Shape returns a path fit for a label where no template is known: without query,
 // with {} for each segment that looks like an id, cut after 8 segments or 100
 // bytes. Ids are numbers, dates and addresses, UUIDs, 8 or more hexadecimal
-// digits, tokens of 20 or more characters with a digit among them, e-mail
-// addresses, and whatever is percent-encoded, longer than 40 bytes, or has control
+// digits, words with 4 or more digits, tokens of 20 or more characters with a digit
+// among them, e-mail addresses, and whatever is percent-encoded, longer than 40 bytes, or has control
 // characters or bytes that are no UTF-8. The shape of a shape is itself.
 func Shape(path string) string {
 	path = stripQuery(path)
@@ -89,8 +89,8 @@ func looksLikeID(segment string) bool {
 		return true
 	case isUUID(segment):
 		return true
-	default:
-		return digits > 0 && len(segment) >= 20
+	default: // visitor-101620, eyJhbGciOiJIUzI1NiJ9
+		return digits >= 4 || digits > 0 && len(segment) >= 20
 	}
 }
 
