@@ -29,6 +29,8 @@ func TestShape_replaces_ids_and_keeps_words(t *testing.T) {
 		"/host/10.0.0.1:8080": "/host/{}",
 		"/o/3F2504E0-4F89-11D3-9A0C-0305E82C3301": "/o/{}",
 		"/o/3f2504e0-4f89-11d3-9a0c-0305e82c330g": "/o/{}", // No UUID, but a long token.
+		"/guest/visitor-101620":                   "/guest/{}",
+		"/about/http404":                          "/about/http404",
 		"/commit/deadbeef":                        "/commit/{}",
 		"/commit/0badcafe00":                      "/commit/{}",
 		"/cafe/facade":                            "/cafe/facade",
