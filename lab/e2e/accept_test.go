@@ -24,7 +24,7 @@ func TestReuseport_group_accepts_are_counted_for_each_worker(t *testing.T) {
 		group[i] = labtest.Listen(t, nil, labtest.ListenOptions{Addr: addr, Backlog: dialers * each, ReusePort: true})
 		addr = group[i].Addr.String()
 	}
-	ex.WaitListeners(workers, func(l labtest.ListenerInfo) bool { return l.Listener == addr && l.PID != 0 })
+	ex.WaitListeners(workers, func(l labtest.ListenerInfo) bool { return l.Listener == addr && l.NetNS == "" && l.PID != 0 })
 
 	// Dialers and workers run at once, so that counters on two CPUs race. The
 	// clients stay open until all are accepted: a reset sent from another CPU

@@ -162,7 +162,7 @@ func TestNamespaces_that_come_and_go_leave_nothing_behind(t *testing.T) {
 		// is opened once on first use, or another program on this machine
 		// adds meanwhile, is less.
 		return errors.Join(append(errs,
-			grown(files, ex.OpenFiles(), 2),
+			grown(files, ex.OpenFiles(), rounds*each/2),
 			grown(entries, mapEntries(x), rounds*each/2),
 		)...)
 	})
