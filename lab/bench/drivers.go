@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// loadConnections is how many keep-alive connections a driver holds; each waits
-// for an answer before it sends again.
+// loadConnections is how many keep-alive connections a driver holds unless it says
+// otherwise; each waits for an answer before it sends again.
 const loadConnections = 4
 
 // wrkSeconds is how long wrk runs. It can't be given a number of requests.
@@ -34,20 +34,27 @@ type driver struct {
 	run   func(ctx context.Context, url string) (result, error)
 }
 
-// drivers are lab/load, and wrk where there is one. wrk takes less of the processor
-// for itself, so that more of what is measured is the server.
+// drivers are lab/load, which keeps the server as busy as it gets or, with one
+// connection, waits for it, and wrk where there is one. wrk takes less of the
+// processor for itself, so that more of what is measured is the server.
 func (b *bench) drivers() []driver {
-	all := []driver{{"lab/load", true, func(ctx context.Context, url string) (result, error) {
-		return b.tools.runLoad(ctx, url, b.requests)
-	}}}
+	load := func(connections int) func(context.Context, string) (result, error) {
+		return func(ctx context.Context, url string) (result, error) {
+			return b.tools.runLoad(ctx, url, b.requests, connections)
+		}
+	}
+	all := []driver{
+		{fmt.Sprintf("lab/load, %d connections", loadConnections), true, load(loadConnections)},
+		{"lab/load, 1 connection", true, load(1)},
+	}
 	if b.tools.wrk != "" {
-		all = append(all, driver{"wrk", false, b.tools.runWrk})
+		all = append(all, driver{fmt.Sprintf("wrk, %d connections", loadConnections), false, b.tools.runWrk})
 	}
 	return all
 }
 
-func (t tools) runLoad(ctx context.Context, url string, requests int) (result, error) {
-	output, err := output(ctx, t.load, "-url", url, "-n", strconv.Itoa(requests), "-c", strconv.Itoa(loadConnections))
+func (t tools) runLoad(ctx context.Context, url string, requests, connections int) (result, error) {
+	output, err := output(ctx, t.load, "-url", url, "-n", strconv.Itoa(requests), "-c", strconv.Itoa(connections))
 	if err != nil {
 		return result{}, err
 	}
