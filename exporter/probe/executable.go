@@ -343,25 +343,35 @@ func (x *Executable) Sites() []goexe.Site {
 // Close detaches the probe from the executable.
 func (x *Executable) Close() error {
 	x.probe.mu.Lock()
-	defer x.probe.mu.Unlock()
-	if _, observed := x.probe.executables[x]; !observed {
-		return nil
+	var links []link.Link
+	if _, observed := x.probe.executables[x]; observed {
+		links = x.forget()
 	}
-	x.detach()
+	x.probe.mu.Unlock()
+	closeAll(links) // outside the lock, so that several executables take as long as one
 	return nil
 }
 
-// detach closes all links at once: each waits for the kernel's grace period.
-func (x *Executable) detach() {
-	var wait sync.WaitGroup
-	for _, l := range x.links {
-		wait.Go(func() { l.Close() })
-	}
-	wait.Wait()
+// detach is Close for callers that hold the lock.
+func (x *Executable) detach() { closeAll(x.forget()) }
+
+// forget takes the executable out of the probe and returns the links to close.
+func (x *Executable) forget() []link.Link {
+	links := x.links
 	x.links = nil
 	if d := x.probe.Definition.Executable; d != nil && x.value != nil {
 		// Gone already is as good.
 		_ = x.probe.maps[d.Map].Delete(x.key())
 	}
 	delete(x.probe.executables, x)
+	return links
+}
+
+// closeAll closes links at once: each waits for the kernel's grace period.
+func closeAll(links []link.Link) {
+	var wait sync.WaitGroup
+	for _, l := range links {
+		wait.Go(func() { l.Close() })
+	}
+	wait.Wait()
 }

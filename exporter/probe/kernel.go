@@ -83,8 +83,8 @@ func parseSymbols(r io.Reader) ([]symbol, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %q: %w", lines.Text(), err)
 		}
-		name, _, _ = strings.Cut(name, "\t") // the module
-		symbols = append(symbols, symbol{at, name})
+		name, _, _ = strings.Cut(name, "\t")                       // the module
+		symbols = append(symbols, symbol{at, strings.Clone(name)}) // not the whole line
 	}
 	if err := lines.Err(); err != nil {
 		return nil, err

@@ -339,11 +339,16 @@ func (d *Discovery) forget(x *executable) {
 	}
 }
 
+// detachAll detaches the probes from all executables at once.
 func (d *Discovery) detachAll() {
+	var wait sync.WaitGroup
 	for _, x := range d.registry.executables {
 		for _, attached := range x.attached {
-			attached.Close()
+			wait.Go(func() { attached.Close() })
 		}
+	}
+	wait.Wait()
+	for _, x := range d.registry.executables {
 		if x.file != nil {
 			x.file.Close()
 		}

@@ -139,6 +139,22 @@ func (e *exporter) stop() (time.Duration, error) {
 	return e.process.stop()
 }
 
+// finish stops the exporter after a measurement that ended with err, which may be
+// nil. If the exporter had gone before, that is why, and its log tells more.
+func (e *exporter) finish(err error) error {
+	if err == nil {
+		_, err := e.stop()
+		return err
+	}
+	select {
+	case <-e.ended:
+		return fmt.Errorf("%w; the exporter has ended (%s), it said:\n%s", err, e.cmd.ProcessState, e.log)
+	case <-time.After(time.Second): // it may be about to end
+		_, stopErr := e.stop()
+		return errors.Join(err, stopErr)
+	}
+}
+
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

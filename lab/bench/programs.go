@@ -16,7 +16,7 @@ const returnProgram = "serve_return"
 // programs tells how long each BPF program runs, by the kernel's own statistics
 // (BPF_ENABLE_STATS), under a load on keep-alive connections and under one that
 // connects anew for each request.
-func programs(ctx context.Context, b *bench) (section, error) {
+func programs(ctx context.Context, b *bench) (_ section, err error) {
 	hello, err := startServer(ctx, b.tools.hello)
 	if err != nil {
 		return section{}, err
@@ -26,7 +26,7 @@ func programs(ctx context.Context, b *bench) (section, error) {
 	if err != nil {
 		return section{}, err
 	}
-	defer e.stop() //nolint:errcheck // likewise
+	defer func() { err = e.finish(err) }()
 	url := "http://" + hello.address + helloPath
 	if _, err := b.tools.runLoad(ctx, url, warmUp, loadConnections); err != nil {
 		return section{}, err

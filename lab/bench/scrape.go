@@ -88,7 +88,7 @@ func observeMany(ctx context.Context, b *bench, listeners, series int) (o observ
 	if err != nil {
 		return o, err
 	}
-	defer e.stop() //nolint:errcheck // likewise
+	defer func() { err = e.finish(err) }()
 	closeAll, err := openListeners(listeners)
 	defer closeAll()
 	if err != nil {

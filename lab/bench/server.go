@@ -72,7 +72,7 @@ func serverRound(ctx context.Context, b *bench, hello *process, on bool, drivers
 		if e, err = startExporter(ctx, b.tools.exporter); err != nil {
 			return err
 		}
-		defer e.stop() //nolint:errcheck // an error before is the one to tell
+		defer func() { err = e.finish(err) }()
 	}
 	url := "http://" + hello.address + helloPath
 	if _, err := b.tools.runLoad(ctx, url, warmUp, loadConnections); err != nil {
@@ -110,10 +110,7 @@ func serverRound(ctx context.Context, b *bench, hello *process, on bool, drivers
 			}
 		}
 	}
-	if on {
-		_, err = e.stop()
-	}
-	return err
+	return nil
 }
 
 // awaitRequests waits until the exporter has counted so many requests, for the last
