@@ -12,6 +12,7 @@ import (
 
 	"github.com/tcpslo/tcpslo/bpf"
 	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/host"
 	"github.com/tcpslo/tcpslo/exporter/observe"
 )
 
@@ -51,8 +52,7 @@ func checkFile(file string) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = observe.Definitions(c)
-	return err
+	return observe.Check(c)
 }
 
 // Collectors are the names that may stand under "collectors".
@@ -63,5 +63,5 @@ func Collectors() []string {
 			all = append(all, p.Name)
 		}
 	}
-	return all
+	return append(all, host.Names()...)
 }

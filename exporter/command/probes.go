@@ -36,7 +36,7 @@ func (p *Probes) Execute(out io.Writer, log *slog.Logger) error {
 		return err
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	observer, err := observe.Start(c, split(*p.prefer), quiet)
+	observer, err := observe.Start(c, observe.Options{Prefer: split(*p.prefer)}, quiet)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/host"
 	"github.com/tcpslo/tcpslo/exporter/observe"
 	"github.com/tcpslo/tcpslo/exporter/privilege"
 	"github.com/tcpslo/tcpslo/exporter/probe"
@@ -50,6 +51,8 @@ type Run struct {
 	lifecycle  *bool
 	api        *bool
 	prefer     *string
+	procfs     *string
+	sysfs      *string
 	summary    *bool
 }
 
@@ -66,6 +69,8 @@ func AddRun(app *kingpin.Application, flags *web.FlagConfig) *Run {
 		lifecycle:  c.Flag("web.enable-lifecycle", "Reload the configuration on POST /-/reload (SIGHUP always does).").Bool(),
 		api:        c.Flag("web.enable-api", "Serve /api/v1, behind the same authentication as everything else (--no-web.enable-api to switch it off).").Default("true").Bool(),
 		prefer:     preferFlag(c),
+		procfs:     c.Flag("path.procfs", "Where the host's procfs is mounted, for the collectors that read it; in a container, the mounted one of the host.").Default("/proc").String(),
+		sysfs:      c.Flag("path.sysfs", "Where the host's sysfs is mounted.").Default("/sys").String(),
 		summary:    c.Flag("summary", "Print the services found and where to look, once the exporter listens; a terminal always gets it.").Bool(),
 	}
 }
@@ -106,7 +111,7 @@ func (r *Run) Execute(log *slog.Logger) error {
 	} else {
 		log.Warn("programs' run times are not counted", "error", err)
 	}
-	observer, err := observe.Start(c, split(*r.prefer), log)
+	observer, err := observe.Start(c, observe.Options{Prefer: split(*r.prefer), Paths: host.Paths{Procfs: *r.procfs, Sysfs: *r.sysfs}}, log)
 	if err != nil {
 		return err
 	}

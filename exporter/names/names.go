@@ -26,6 +26,17 @@ func (m Metric) Desc() *prometheus.Desc {
 	return prometheus.NewDesc(m.Full(), m.Help, m.Labels, nil)
 }
 
+// Collector is a collector that needs no BPF program, with its metrics.
+type Collector struct {
+	Name    string // under "collectors" in tcpslo.yml
+	Help    string
+	Source  string // where it reads: "procfs", "netlink"
+	Metrics []Metric
+}
+
+// Host lists the collectors of package host, in the order of the reference.
+var Host = []Collector{}
+
 // What the exporter says of itself.
 var (
 	ProbeInfo   = Metric{"probe_info", "gauge", "The variant that a program got on this kernel.", []string{"probe", "program", "variant"}}

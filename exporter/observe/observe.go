@@ -22,6 +22,7 @@ import (
 
 	"github.com/tcpslo/tcpslo/bpf"
 	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/host"
 	"github.com/tcpslo/tcpslo/exporter/metric"
 	"github.com/tcpslo/tcpslo/exporter/names"
 	"github.com/tcpslo/tcpslo/exporter/probe"
@@ -31,10 +32,10 @@ import (
 // Observer is everything that observes this machine. It is a
 // prometheus.Collector.
 type Observer struct {
-	log    *slog.Logger
-	prefer []string
-	kernel *probe.Kernel
-	trap   time.Duration
+	log     *slog.Logger
+	options Options
+	kernel  *probe.Kernel
+	trap    time.Duration
 
 	reloading sync.Mutex // one reload at a time
 
@@ -48,14 +49,21 @@ type Observer struct {
 type generation struct {
 	plan     plan
 	set      *probe.Set
+	host     *host.Set
 	registry *service.Registry
 	stop     context.CancelFunc
 	stopped  chan struct{}
 	failure  error
 }
 
+// Options are what the command line says of observing.
+type Options struct {
+	Prefer []string // kinds of hook to try first
+	Paths  host.Paths
+}
+
 // Start observes with a configuration.
-func Start(c *config.Config, prefer []string, log *slog.Logger) (*Observer, error) {
+func Start(c *config.Config, options Options, log *slog.Logger) (*Observer, error) {
 	if missing := probe.MissingCapabilities(); len(missing) > 0 {
 		return nil, fmt.Errorf("%w: missing %v; run as root or give the exporter these capabilities", probe.ErrPermission, missing)
 	}
@@ -68,7 +76,7 @@ func Start(c *config.Config, prefer []string, log *slog.Logger) (*Observer, erro
 	if err != nil {
 		return nil, err
 	}
-	o := &Observer{log: log, prefer: prefer, kernel: kernel}
+	o := &Observer{log: log, options: options, kernel: kernel}
 	if o.trap, err = kernel.MeasureTrap(); err != nil {
 		log.Warn("the cost of a uprobe could not be measured; probe_overhead_seconds_total leaves the trap out", "error", err)
 	}
@@ -91,11 +99,23 @@ type plan struct {
 	histograms  config.Histograms
 	thresholds  []float64
 	limits      config.Limits
+	host        host.Plan
 }
 
 func newPlan(c *config.Config) (plan, error) {
 	definitions, objects, err := Definitions(c)
-	return plan{definitions, objects, c.Histograms, c.LatencyThresholds(), c.Limits}, err
+	if err != nil {
+		return plan{}, err
+	}
+	collectors, err := host.NewPlan(c)
+	return plan{definitions, objects, c.Histograms, c.LatencyThresholds(), c.Limits, collectors}, err
+}
+
+// Check finds what is wrong with a configuration beyond its own text: the probe
+// files that it names and the options of collectors.
+func Check(c *config.Config) error {
+	_, err := newPlan(c)
+	return err
 }
 
 // Definitions reads the definitions of the built-in probes that the
@@ -178,6 +198,12 @@ func checkNames(definitions []*probe.Definition) error {
 	for _, m := range names.Self {
 		metrics[m.Name] = "the exporter itself"
 	}
+	for _, c := range names.Host {
+		probes[c.Name] = "the exporter itself"
+		for _, m := range c.Metrics {
+			metrics[m.Name] = "the exporter itself"
+		}
+	}
 	for _, d := range definitions {
 		if before, ok := probes[d.Name]; ok {
 			errs = append(errs, fmt.Errorf("%s: duplicate probe %q, it is in %s too", d.File, d.Name, before))
@@ -210,7 +236,7 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 		return nil, err
 	}
 	g := &generation{plan: from, registry: registry, set: &probe.Set{}, stopped: make(chan struct{})}
-	options, err := o.options(c, registry)
+	options, err := o.probeOptions(c, registry)
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +248,7 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 		}
 		g.set.Probes = append(g.set.Probes, p)
 	}
+	g.host = host.NewSet(from.host, host.Environment{Paths: o.options.Paths, Resolver: registry, Log: o.log})
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	ready := make(chan struct{})
@@ -237,13 +264,12 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	select {
 	case <-ready:
 	case <-g.stopped:
-		g.set.Close()
-		return nil, g.failure
+		return nil, errors.Join(g.failure, g.set.Close(), g.host.Close())
 	}
 	return g, nil
 }
 
-func (o *Observer) options(c *config.Config, registry *service.Registry) (probe.Options, error) {
+func (o *Observer) probeOptions(c *config.Config, registry *service.Registry) (probe.Options, error) {
 	boundaries, err := c.Histograms.RequestBuckets.Boundaries()
 	if err != nil {
 		return probe.Options{}, fmt.Errorf("histograms.request_buckets: %w", err)
@@ -255,7 +281,7 @@ func (o *Observer) options(c *config.Config, registry *service.Registry) (probe.
 		RequestBuckets:  boundaries,
 		NativeSchema:    c.Histograms.NativeSchema,
 		Thresholds:      c.LatencyThresholds(),
-		Prefer:          o.prefer,
+		Prefer:          o.options.Prefer,
 		TrapNanoseconds: uint64(o.trap.Nanoseconds()),
 		MaxEntries:      mapSizes(c.Limits),
 	}, nil
@@ -277,6 +303,7 @@ func (g *generation) close() {
 	g.stop()
 	<-g.stopped
 	g.set.Close()
+	g.host.Close()
 }
 
 // Reload puts another configuration in force, or keeps the one there is and
@@ -333,7 +360,7 @@ func (o *Observer) Registry() *service.Registry {
 func (o *Observer) Status() []probe.Status {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return o.current.set.Status()
+	return append(o.current.set.Status(), o.current.host.Status()...)
 }
 
 // Describe sends nothing: which metrics there are depends on the probes.
@@ -350,6 +377,7 @@ func (o *Observer) Collect(ch chan<- prometheus.Metric) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	o.current.set.Collect(ch)
+	o.current.host.Collect(ch)
 	o.current.registry.Served()
 	success := 1.0
 	if o.failed {

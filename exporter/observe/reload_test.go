@@ -35,7 +35,7 @@ func small(t *testing.T, more ...string) *config.Config {
 func start(t *testing.T, c *config.Config) *Observer {
 	t.Helper()
 	testenv.NeedRoot(t)
-	o, err := Start(c, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	o, err := Start(c, Options{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

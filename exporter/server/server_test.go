@@ -43,7 +43,7 @@ func observer(t *testing.T) *observe.Observer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := observe.Start(c, nil, slog.New(slog.DiscardHandler))
+	o, err := observe.Start(c, observe.Options{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,11 @@ func table(definitions []*probe.Definition) string {
 			line(rowOf(m))
 		}
 	}
+	for _, c := range names.Host {
+		for _, m := range c.Metrics {
+			line(ownRow(m))
+		}
+	}
 	for _, m := range names.Self {
 		line(ownRow(m))
 	}
@@ -135,6 +140,13 @@ func reference(definitions []*probe.Definition) []byte {
 		}
 		for _, it := range d.Iterators {
 			fmt.Fprintf(&out, "| %s | iterator, run %s |\n", it.Name, strings.ReplaceAll(it.Run, "_", " "))
+		}
+	}
+	for _, c := range names.Host {
+		fmt.Fprintf(&out, "\n## %s\n\n%s Read from %s.\n\n| metric | type | labels | what it is |\n|---|---|---|---|\n", c.Name, c.Help, c.Source)
+		for _, m := range c.Metrics {
+			r := ownRow(m)
+			fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", r.name, r.kind, strings.Join(r.labels, ", "), cell(r.help))
 		}
 	}
 	out.WriteString("\n## the exporter itself\n\n| metric | type | labels | what it is |\n|---|---|---|---|\n")
