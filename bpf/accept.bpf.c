@@ -139,23 +139,27 @@ int BPF_KPROBE(conn_queued__kprobe, struct sock *listener, struct sock *child)
 
 /* ---------------------------------------------------- accept() returned it */
 
+static __always_inline int take(__u64 address, const struct connection *connection)
+{
+	struct connection taken = *connection;
+	__u64 now = bpf_ktime_get_ns();
+
+	bpf_map_delete_elem(&waiting, &address);
+	return count_accepted(&taken, bpf_get_current_pid_tgid() >> 32, now > taken.queued_at ? now - taken.queued_at : 0);
+}
+
 static __always_inline int accepted(const struct sock *child)
 {
-	__u64 address = (__u64)child, now = bpf_ktime_get_ns();
-	struct connection *connection = bpf_map_lookup_elem(&waiting, &address), early = {}, found;
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u64 address = (__u64)child;
+	struct connection *connection = bpf_map_lookup_elem(&waiting, &address), early = {};
 
 	if (!connection && BPF_CORE_READ(child, sk_protocol) == IPPROTO_TCP) {
-		early.accepted_by = tgid;
+		early.accepted_by = bpf_get_current_pid_tgid() >> 32;
 		if (!bpf_map_update_elem(&waiting, &address, &early, BPF_NOEXIST))
 			return 0;
 		connection = bpf_map_lookup_elem(&waiting, &address); /* queued meanwhile */
 	}
-	if (!connection || !connection->queued_at)
-		return 0;
-	found = *connection;
-	bpf_map_delete_elem(&waiting, &address);
-	return count_accepted(&found, tgid, now > found.queued_at ? now - found.queued_at : 0);
+	return connection && connection->queued_at ? take(address, connection) : 0;
 }
 
 /* Linux 6.10 packed the last arguments of inet_csk_accept() into a struct. A
@@ -182,9 +186,12 @@ int BPF_KRETPROBE(accepted__kretprobe, struct sock *ret)
 static __always_inline int accepted_descriptor(long fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct connection *connection;
 	struct fdtable *table;
 	struct file **files, *file = NULL;
+	struct socket *socket;
 	struct sock *sk;
+	__u64 address;
 
 	if (fd < 0)
 		return 0;
@@ -193,7 +200,16 @@ static __always_inline int accepted_descriptor(long fd)
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return 0;
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	sk = file ? tcp_sock_of_file(file) : NULL;
+	if (!file)
+		return 0;
+	/* It is a socket, as accept() has just made it, unless another thread was faster
+	 * and put something else there, which is in no accept queue. */
+	socket = BPF_CORE_READ(file, private_data);
+	address = (__u64)BPF_CORE_READ(socket, sk);
+	connection = bpf_map_lookup_elem(&waiting, &address);
+	if (connection && connection->queued_at)
+		return take(address, connection);
+	sk = tcp_sock_of_file(file);
 	return sk ? accepted(sk) : 0;
 }
 

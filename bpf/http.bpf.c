@@ -5,8 +5,8 @@
  * Every request of every Go HTTP server, with two uprobe hits for each.
  *
  * The first is at the entry of net/http.serverHandler.ServeHTTP. The second is,
- * for HTTP/1, where (*conn).serve calls (*conn).hijacked right after the return;
- * for HTTP/2, the deferred function of runHandler, which runs on return and on
+ * for HTTP/1, where (*conn).serve looks at what (*conn).hijacked returned, which
+ * it calls right after the handler; for HTTP/2, the deferred function of runHandler, which runs on return and on
  * panic alike. A handler that panics over HTTP/1 skips the return; the
  * goroutine of its connection then ends in the deferred function of serve, one
  * hit for a connection.
@@ -29,12 +29,12 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 struct executable {
 	__u32 id;
 	__u32 inlined_depth; /* of the stack at serve_entry_inlined */
-	__u16 response_conn, response_request, response_wrote_header, response_status;
-	__u16 conn_server, conn_current, conn_hijacked;
+	__u16 response_conn, response_request, response_status;
+	__u16 conn_server, conn_current;
 	__u16 request_method, request_url, url_path;
 	__u16 request_pattern;          /* since Go 1.23 */
 	__u16 request_pat, pattern_str; /* of Go 1.22 */
-	__u16 stream_state, state_wrote_header, state_status; /* HTTP/2 */
+	__u16 stream_state, state_status; /* HTTP/2 */
 	__u16 server_addr, server_read_timeout, server_read_header_timeout, server_write_timeout, server_idle_timeout;
 	__u16 g_panic;
 };
@@ -52,8 +52,10 @@ struct process {
 /* What one uprobe trap costs without any program, measured at start. */
 const volatile __u64 uprobe_trap_nanoseconds = 0;
 
-struct request {
-	__u64 started_at; /* CLOCK_MONOTONIC, nanoseconds */
+/* What a goroutine works on. One that serves an HTTP/1 connection keeps its entry
+ * between requests: to write over it costs a third of making and deleting one. */
+struct work {
+	__u64 started_at; /* CLOCK_MONOTONIC, nanoseconds; 0 between two requests */
 	__u64 response;   /* what the http.ResponseWriter points to */
 	__u64 request;    /* *http.Request as the server made it */
 	__u64 routed;     /* *http.Request as the last router saw it, or 0 */
@@ -63,8 +65,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct goroutine);
-	__type(value, struct request);
-} requests_in_flight SEC(".maps");
+	__type(value, struct work);
+} goroutines SEC(".maps");
 
 /* Status codes below 100 do not exist: they stand for outcomes. */
 enum outcome {
@@ -178,10 +180,17 @@ struct {
 	__type(value, __u8);
 } known_servers SEC(".maps");
 
-static __always_inline void account(struct process *process, __u64 began)
+/* A look at the clock costs as much as a look into a map, so one hit in sixteen, by
+ * the low digits of the time that it came, stands for all. */
+#define SAMPLED 16
+
+static __always_inline int account(struct process *process, __u64 began)
 {
 	__sync_fetch_and_add(&process->hits, 1);
-	__sync_fetch_and_add(&process->overhead_nanoseconds, uprobe_trap_nanoseconds + bpf_ktime_get_ns() - began);
+	if (((began >> 3) & (SAMPLED - 1)) == 0)
+		__sync_fetch_and_add(&process->overhead_nanoseconds,
+				     SAMPLED * (uprobe_trap_nanoseconds + bpf_ktime_get_ns() - began));
+	return 0;
 }
 
 static __always_inline void meet_server(const struct executable *executable, __u32 tgid, __u64 server)
@@ -211,22 +220,26 @@ static __always_inline void meet_server(const struct executable *executable, __u
 	bpf_map_update_elem(&known_servers, &known, &yes, BPF_ANY);
 }
 
-static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 response, __u64 http_request)
+static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 response, __u64 request)
 {
-	__u64 began = bpf_ktime_get_ns();
+	struct work fresh = {.started_at = bpf_ktime_get_ns(), .response = response, .request = request};
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
-	struct request request = {.started_at = began, .response = response, .request = http_request};
+	struct work *work;
 
 	if (!process)
 		return 0;
 	goroutine.executable = process->executable.id;
-	if (bpf_map_update_elem(&requests_in_flight, &goroutine, &request, BPF_ANY))
+	work = bpf_map_lookup_elem(&goroutines, &goroutine);
+	if (work) {
+		*work = fresh;
+		return account(process, fresh.started_at);
+	}
+	if (bpf_map_update_elem(&goroutines, &goroutine, &fresh, BPF_NOEXIST))
 		count_lost(LOST_MAP_FULL);
 	if (server)
 		meet_server(&process->executable, goroutine.tgid, server);
-	account(process, began);
-	return 0;
+	return account(process, fresh.started_at);
 }
 
 /* serverHandler.ServeHTTP(srv *Server, rw ResponseWriter, req *Request) */
@@ -331,49 +344,38 @@ static __always_inline __u64 read_pattern(struct request_key *key, __u64 request
 	return read_path(key, pat + executable->pattern_str);
 }
 
-static __always_inline void name_path(struct request_key *key, const struct request *request,
+static __always_inline void name_path(struct request_key *key, const struct work *work,
 				      const struct executable *executable)
 {
 	__u64 url = 0;
 
 	key->path_source = PATH_PATTERN;
-	if (read_pattern(key, request->request, executable) ||
-	    (request->routed && read_pattern(key, request->routed, executable)))
+	if (read_pattern(key, work->request, executable) ||
+	    (work->routed && read_pattern(key, work->routed, executable)))
 		return;
 	key->path_source = PATH_RAW;
-	if (!read_user(&url, sizeof(url), request->request + executable->request_url) && url)
+	if (!read_user(&url, sizeof(url), work->request + executable->request_url) && url)
 		read_path(key, url + executable->url_path);
 }
 
-static __always_inline __u16 http1_status(const struct request *request, const struct executable *executable)
+/* The status is set along with wroteHeader. Where it is 0, finishRequest() will
+ * write 200 (src/net/http/server.go). */
+static __always_inline __u16 read_status(__u64 at)
 {
-	__u64 conn = 0, status = 0;
-	__u8 hijacked = 0, wrote_header = 0;
+	__u64 status = 0;
 
-	if (!read_user(&conn, sizeof(conn), request->response + executable->response_conn) && conn &&
-	    !read_user(&hijacked, sizeof(hijacked), conn + executable->conn_hijacked) && hijacked)
-		return OUTCOME_HIJACKED;
-	read_user(&wrote_header, sizeof(wrote_header), request->response + executable->response_wrote_header);
-	if (!wrote_header)
-		return 200; /* finishRequest() will write it */
-	read_user(&status, sizeof(status), request->response + executable->response_status);
-	return status;
+	read_user(&status, sizeof(status), at);
+	return status ? status : 200;
 }
 
-static __always_inline __u16 http2_status(const struct request *request, const struct executable *executable)
+static __always_inline __u16 http2_status(const struct work *work, const struct executable *executable)
 {
-	__u64 state = 0, status = 0;
-	__u8 wrote_header = 0;
+	__u64 state = 0;
 
-	if (executable->stream_state == ABSENT)
+	if (executable->stream_state == ABSENT ||
+	    read_user(&state, sizeof(state), work->response + executable->stream_state) || !state)
 		return 200;
-	if (read_user(&state, sizeof(state), request->response + executable->stream_state) || !state)
-		return 200;
-	read_user(&wrote_header, sizeof(wrote_header), state + executable->state_wrote_header);
-	if (!wrote_header)
-		return 200;
-	read_user(&status, sizeof(status), state + executable->state_status);
-	return status;
+	return read_status(state + executable->state_status);
 }
 
 /* How many rows were ever added to request_nanoseconds. */
@@ -387,90 +389,105 @@ struct {
 /* User space is asked to empty the map long before it is full. */
 #define ROWS_BETWEEN_DRAINS 1024
 
-static __always_inline void count_request(struct request_key *key, __u64 nanoseconds)
+static __always_inline struct request_nanoseconds_histogram *new_row(void *map, struct request_key *key)
 {
-	struct request_nanoseconds_histogram *entry = NULL;
+	struct request_nanoseconds_histogram *row = request_nanoseconds_entry(map, key);
 	__u32 first = 0;
-	void *map = bpf_map_lookup_elem(&request_nanoseconds, &first);
 	__u64 *added = bpf_map_lookup_elem(&rows_added, &first);
 
-	if (!map || !added)
-		return;
-	entry = bpf_map_lookup_elem(map, key);
-	if (!entry) {
-		entry = request_nanoseconds_entry(map, key);
+	if (added) {
 		__sync_fetch_and_add(added, 1);
-		if (*added % ROWS_BETWEEN_DRAINS == 0 || !entry)
+		if (*added % ROWS_BETWEEN_DRAINS == 0 || !row)
 			wish(WISH_DRAIN, key->executable);
 	}
-	if (!entry) {
-		__builtin_memset(key->path, 0, sizeof(key->path));
-		key->path_source = PATH_OTHER;
-		entry = request_nanoseconds_entry(&request_overflow, key);
-	}
-	if (entry)
-		request_nanoseconds_observe(entry, nanoseconds);
+	if (row)
+		return row;
+	__builtin_memset(key->path, 0, sizeof(key->path));
+	key->path_source = PATH_OTHER;
+	return request_nanoseconds_entry(&request_overflow, key);
+}
+
+static __always_inline void count_request(struct request_key *key, __u64 nanoseconds)
+{
+	struct request_nanoseconds_histogram *row;
+	__u32 first = 0;
+	void *map = bpf_map_lookup_elem(&request_nanoseconds, &first);
+
+	if (!map)
+		return;
+	row = bpf_map_lookup_elem(map, key);
+	if (!row)
+		row = new_row(map, key);
+	if (row)
+		request_nanoseconds_observe(row, nanoseconds);
 	else
 		count_lost(LOST_MAP_FULL);
 }
 
-enum protocol {
-	HTTP1,
-	HTTP2,
+/* Where a request ends. */
+enum end {
+	END_RETURN,     /* of an HTTP/1 handler: its goroutine reads the next request */
+	END_CONNECTION, /* of HTTP/1: what is still open here did not return */
+	END_STREAM,     /* of HTTP/2, by return or panic */
 };
 
-static __always_inline int finish(struct pt_regs *ctx, enum protocol protocol, __u16 outcome)
+static __always_inline int finish(struct pt_regs *ctx, enum end end, bool panics)
 {
 	__u64 began = bpf_ktime_get_ns();
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
+	const struct executable *executable;
 	struct request_key key = {};
-	struct request request, *open;
+	struct work work, *open;
 
 	if (!process)
 		return 0;
-	goroutine.executable = process->executable.id;
-	open = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
-	if (!open) { /* began before the probe, or already counted */
-		account(process, began);
-		return 0;
-	}
-	request = *open;
-	bpf_map_delete_elem(&requests_in_flight, &goroutine);
-	key.tgid = goroutine.tgid;
-	key.executable = process->executable.id;
-	key.method = method_number(request.request, &process->executable);
-	name_path(&key, &request, &process->executable);
-	if (outcome)
-		key.status = outcome;
-	else if (protocol == HTTP1)
-		key.status = http1_status(&request, &process->executable);
+	executable = &process->executable;
+	goroutine.executable = executable->id;
+	open = bpf_map_lookup_elem(&goroutines, &goroutine);
+	if (!open) /* began before the probe */
+		return account(process, began);
+	work = *open;
+	if (end == END_RETURN)
+		open->started_at = 0;
 	else
-		key.status = http2_status(&request, &process->executable);
-	count_request(&key, began - request.started_at);
+		bpf_map_delete_elem(&goroutines, &goroutine);
+	if (!work.started_at) /* counted already */
+		return account(process, began);
+
+	key.tgid = goroutine.tgid;
+	key.executable = executable->id;
+	key.method = method_number(work.request, executable);
+	name_path(&key, &work, executable);
+	if (end == END_CONNECTION || panics)
+		key.status = OUTCOME_PANIC;
+	else if (end == END_RETURN)
+		key.status = (__u8)GO_RESULT1(ctx) ? OUTCOME_HIJACKED : read_status(work.response + executable->response_status);
+	else
+		key.status = http2_status(&work, executable);
+	count_request(&key, began - work.started_at);
 
 	/* A router that refuses a request leaves no pattern either. */
-	if (key.path_source == PATH_RAW && process->executable.request_pat != ABSENT && !process->asked_for_router &&
+	if (key.path_source == PATH_RAW && executable->request_pat != ABSENT && !process->asked_for_router &&
 	    key.status != 400 && key.status != 404 && key.status != 405) {
 		process->asked_for_router = 1;
-		wish(WISH_ROUTER, process->executable.id);
+		wish(WISH_ROUTER, executable->id);
 	}
-	account(process, began);
-	return 0;
+	return account(process, began);
 }
 
+/* (*conn).hijacked(c *conn) bool has returned to serve. */
 SEC("uprobe")
 int serve_return(struct pt_regs *ctx)
 {
-	return finish(ctx, HTTP1, 0);
+	return finish(ctx, END_RETURN, false);
 }
 
-/* The deferred function of (*conn).serve: a request that is still open here
- * did not return. */
+/* The deferred function of (*conn).serve. */
 SEC("uprobe")
 int connection_end(struct pt_regs *ctx)
 {
-	return finish(ctx, HTTP1, OUTCOME_PANIC);
+	return finish(ctx, END_CONNECTION, false);
 }
 
 /* The deferred function of HTTP/2's runHandler. While a panic unwinds the stack,
@@ -484,7 +501,7 @@ int stream_end(struct pt_regs *ctx)
 
 	if (process && process->executable.g_panic != ABSENT)
 		read_user(&panic, sizeof(panic), GO_G(ctx) + process->executable.g_panic);
-	return finish(ctx, HTTP2, panic ? OUTCOME_PANIC : 0);
+	return finish(ctx, END_STREAM, panic != 0);
 }
 
 /* A router that got a copy of the request (r.WithContext) notes the pattern in
@@ -496,14 +513,13 @@ int router_entry(struct pt_regs *ctx)
 	__u64 began = bpf_ktime_get_ns();
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
-	struct request *request;
+	struct work *work;
 
 	if (!process)
 		return 0;
 	goroutine.executable = process->executable.id;
-	request = bpf_map_lookup_elem(&requests_in_flight, &goroutine);
-	if (request && request->request != GO_ARG4(ctx))
-		request->routed = GO_ARG4(ctx);
-	account(process, began);
-	return 0;
+	work = bpf_map_lookup_elem(&goroutines, &goroutine);
+	if (work && work->request != GO_ARG4(ctx))
+		work->routed = GO_ARG4(ctx);
+	return account(process, began);
 }

@@ -53,9 +53,9 @@ type Limits struct {
 	// Listeners is how many listening sockets have metrics of their own, 16 to
 	// 1,000,000.
 	Listeners int `yaml:"listeners"`
-	// RequestsInFlight is how many requests may be under way at once, 64 to
-	// 4,194,304; each takes some 200 bytes of kernel memory.
-	RequestsInFlight int `yaml:"requests_in_flight"`
+	// Connections is how many HTTP/1 connections and HTTP/2 streams may be served
+	// at once, 64 to 4,194,304; each takes some 100 bytes of kernel memory.
+	Connections int `yaml:"connections"`
 	// SeriesRetention is how long the series of a process or socket that is gone
 	// stay, 0s to 1h: long enough for one more scrape.
 	SeriesRetention time.Duration `yaml:"series_retention"`
@@ -73,10 +73,10 @@ func Default() *Config {
 			RequestBuckets: histogram.Buckets{Exponential: &histogram.Exponential{Start: 0.001, Factor: 2, Count: 12}},
 		},
 		Limits: Limits{
-			PathsPerService:  200,
-			SlowRequests:     1000,
-			Listeners:        4096,
-			RequestsInFlight: 65536,
+			PathsPerService: 200,
+			SlowRequests:    1000,
+			Listeners:       4096,
+			Connections:     65536,
 			// Twice the usual scrape interval of 15 s.
 			SeriesRetention: 30 * time.Second,
 		},

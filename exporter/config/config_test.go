@@ -214,7 +214,7 @@ func TestParse_refuses_with_place_and_reason(t *testing.T) {
 		{"no paths", "limits: {paths_per_service: 0}", `tcpslo.yml:1:29: "paths_per_service" must be between 1 and 10000, got 0`},
 		{"too many slow requests", "limits: {slow_requests: 100001}", `tcpslo.yml:1:25: "slow_requests" must be between 0 and 100000, got 100001`},
 		{"too few listeners", "limits: {listeners: 15}", `tcpslo.yml:1:21: "listeners" must be between 16 and 1000000, got 15`},
-		{"too few requests in flight", "limits: {requests_in_flight: 63}", `tcpslo.yml:1:30: "requests_in_flight" must be between 64 and 4194304, got 63`},
+		{"too few connections", "limits: {connections: 63}", `tcpslo.yml:1:23: "connections" must be between 64 and 4194304, got 63`},
 		{"series that stay too long", "limits: {series_retention: 2h}", `tcpslo.yml:1:28: "series_retention" must be between 0s and 1h, got 2h0m0s`},
 		{"a negative limit", "limits: {series_retention: -1s}", `tcpslo.yml:1:28: "series_retention" must be a duration such as 200ms, 5m or 30d, got string "-1s"`},
 		{"a bad glob of probe files", `probe_files: ["a", "b["]`, `tcpslo.yml:1:20: "b[" is no valid glob`},

@@ -162,7 +162,7 @@ func (v *validator) limits() {
 		{"paths_per_service", l.PathsPerService, 1, 10_000},
 		{"slow_requests", l.SlowRequests, 0, 100_000},
 		{"listeners", l.Listeners, 16, 1_000_000},
-		{"requests_in_flight", l.RequestsInFlight, 64, 1 << 22},
+		{"connections", l.Connections, 64, 1 << 22},
 	} {
 		if limit.value < limit.min || limit.value > limit.most {
 			v.Reportf("limits."+limit.name, "%q must be between %d and %d, got %d", limit.name, limit.min, limit.most, limit.value)

@@ -111,7 +111,7 @@ func TestOptions_that_make_no_sense_are_refused_with_their_place(t *testing.T) {
 	only(t, kind("lazy", &looks{}, nil))
 	for yaml, want := range map[string]string{
 		"collectors:\n  lazy: {intervall: 1s}": `tcpslo.yml:2:10: unknown key "intervall", did you mean "interval"?`,
-		"collectors:\n  lazy: {interval: 2h}": `tcpslo.yml:2:20: "interval" must be at most 1h, got 2h0m0s`,
+		"collectors:\n  lazy: {interval: 2h}":  `tcpslo.yml:2:20: "interval" must be at most 1h, got 2h0m0s`,
 		"collectors:\n  lazy: {interval: now}": `tcpslo.yml:2:20: "interval" must be a duration`,
 	} {
 		c, err := config.Parse("tcpslo.yml", []byte(yaml), Names())

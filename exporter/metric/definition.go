@@ -29,8 +29,8 @@ type Aggregate string
 const (
 	Sum   Aggregate = "sum"   // of the values
 	Max   Aggregate = "max"   // of the values
-	Count Aggregate = "count" // of the rows
-	Age   Aggregate = "age"   // seconds since the smallest value, a CLOCK_MONOTONIC time in nanoseconds
+	Count Aggregate = "count" // of the rows; if a value is named, of those where it is not 0
+	Age   Aggregate = "age"   // seconds since the smallest value but 0, a CLOCK_MONOTONIC time in nanoseconds
 )
 
 // Definition is one metric of a probe's YAML file.

@@ -135,7 +135,7 @@ func (f *family) checkValue(path string, field Field) error {
 		if need := 8 * (1 + f.layout.Slots()); int(field.Size) < need {
 			return fmt.Errorf("%w: %q has %d bytes, a sum and %d slots need %d", errSize, path, field.Size, f.layout.Slots(), need)
 		}
-	case f.definition.Aggregate == Count:
+	case f.definition.Aggregate == Count && f.definition.Value == "":
 	case !slices.Contains(numberSizes, field.Size):
 		return fmt.Errorf("%w: %q has %d bytes and is no number, name the field that is the value: %s", errSize, path, field.Size, strings.Join(FieldNames(path, field.Type)[1:], ", "))
 	}
@@ -237,11 +237,18 @@ func (f *family) addValue(s *series, value []byte, own bool) {
 	}
 	switch f.definition.Aggregate {
 	case Count:
+		if number != 0 || f.definition.Value == "" {
+			s.sum++
+		}
 	case Max:
 		s.raise(s.float(number) / f.scale)
 	case Age:
 		// What began after this scrape read the clock is of no age.
-		s.raise(max(0, monotonicSeconds()-float64(number)/1e9))
+		age := monotonicSeconds() - float64(number)/1e9
+		if number == 0 {
+			age = 0
+		}
+		s.raise(max(0, age))
 	default:
 		s.sum += number
 	}
@@ -265,7 +272,7 @@ func (s *series) float(number uint64) float64 {
 func (f *family) value(s *series) float64 {
 	switch f.definition.Aggregate {
 	case Count:
-		return float64(s.rows)
+		return float64(s.sum)
 	case Max, Age:
 		return s.most
 	}

@@ -136,17 +136,20 @@ func TestTable_puts_the_rows_of_a_gauge_together_as_asked(t *testing.T) {
 	for key, level := range []int32{-7, -3, -20} {
 		put(t, m, raw(uint32(key)), raw(level, now-uint64(key+1)*uint64(time.Minute), uint32(0)))
 	}
+	put(t, m, raw(uint32(3)), raw(int32(-100), uint64(0), uint32(0)))
 	table := newTable(t, Source{Map: m, Key: u32, Value: value}, newWorld(), nil,
 		Definition{Name: "sum", Type: Gauge, Value: "value.level"},
 		Definition{Name: "max", Type: Gauge, Value: "value.level", Aggregate: Max},
 		Definition{Name: "rows", Type: Gauge, Aggregate: Count},
+		Definition{Name: "started", Type: Gauge, Value: "value.started_at", Aggregate: Count},
 		Definition{Name: "oldest_seconds", Type: Gauge, Value: "value.started_at", Aggregate: Age},
 		Definition{Name: "spread", Type: Gauge, Values: &Values{Label: "what", Fields: map[string]string{"level": "value.level", "unused": "value.unused"}}})
 	families := scrape(t, table)
-	same(t, "sum", values(families["tcpslo_sum"]), map[string]float64{"": -30})
+	same(t, "sum", values(families["tcpslo_sum"]), map[string]float64{"": -130})
 	same(t, "max", values(families["tcpslo_max"]), map[string]float64{"": -3})
-	same(t, "count", values(families["tcpslo_rows"]), map[string]float64{"": 3})
-	same(t, "several fields", values(families["tcpslo_spread"]), map[string]float64{"level": -30, "unused": 0})
+	same(t, "count", values(families["tcpslo_rows"]), map[string]float64{"": 4})
+	same(t, "count of those that have begun", values(families["tcpslo_started"]), map[string]float64{"": 3})
+	same(t, "several fields", values(families["tcpslo_spread"]), map[string]float64{"level": -130, "unused": 0})
 	if age := values(families["tcpslo_oldest_seconds"])[""]; age < 180 || age > 210 {
 		t.Errorf("the oldest row is %v s old, want 3 minutes", age)
 	}

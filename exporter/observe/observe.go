@@ -289,7 +289,7 @@ func (o *Observer) probeOptions(c *config.Config, registry *service.Registry) (p
 
 // mapSizes gives the maps the sizes that the limits ask for.
 func mapSizes(l config.Limits) map[string]uint32 {
-	sizes := map[string]uint32{"requests_in_flight": uint32(l.RequestsInFlight)}
+	sizes := map[string]uint32{"goroutines": uint32(l.Connections)}
 	for _, name := range []string{"listeners", "listener_of_sock", "accept_queue_depth", "syn_queue_depth", "handshake_nanoseconds", "synack_retransmits", "accept_wait_nanoseconds"} {
 		sizes[name] = uint32(l.Listeners)
 	}

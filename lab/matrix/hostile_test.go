@@ -167,7 +167,7 @@ func TestServer_killed_in_the_middle_of_requests_leaves_nothing_in_flight(t *tes
 		if n := len(exposition.Series("tcpslo_http_requests_in_flight", lab)); n != 0 {
 			return errors.New("requests of a dead process are still in flight")
 		}
-		if n := exposition.Value("tcpslo_map_entries", labtest.Labels{"map": "requests_in_flight"}); n != 0 {
+		if n := exposition.Value("tcpslo_map_entries", labtest.Labels{"map": "goroutines"}); n != 0 {
 			return fmt.Errorf("%v entries are left in the map", n)
 		}
 		return nil
