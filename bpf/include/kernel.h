@@ -24,6 +24,8 @@ typedef _Bool bool;
 #define false 0
 #define NULL ((void *)0)
 #define E2BIG 7 /* a full hash map */
+#define ENOMEM 12
+#define EEXIST 17
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
@@ -95,6 +97,10 @@ struct sock_common {
 
 struct socket;
 
+typedef struct {
+	int owned; /* by a process; softirqs put packets for it aside meanwhile */
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
 	atomic_t sk_drops;
@@ -102,6 +108,13 @@ struct sock {
 	__u16 sk_protocol;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
+	socket_lock_t sk_lock;
+	__u16 sk_type;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
+	int sk_rcvbuf;
+	__u8 sk_userlocks : 4;
 };
 
 struct super_block {
@@ -135,18 +148,37 @@ struct request_sock {
 	struct sock *sk;
 };
 
+struct fastopen_queue {
+	int qlen;
+	int max_qlen;
+};
+
 struct request_sock_queue {
 	atomic_t qlen;
 	struct request_sock *rskq_accept_head;
 	struct request_sock *rskq_accept_tail;
+	struct fastopen_queue fastopenq;
+};
+
+struct tcp_fastopen_cookie {
+	__s8 len;
+};
+
+struct inet_bind_bucket {
+	__s8 fastreuse;
 };
 
 struct inet_connection_sock {
+	struct inet_bind_bucket *icsk_bind_hash;
 	struct request_sock_queue icsk_accept_queue;
 };
 
 struct tcp_sock {
 	__u32 srtt_us;
+	__u32 rcv_nxt, rcv_wup, rcv_wnd; /* next byte expected; what was expected when a window of rcv_wnd bytes was announced */
+	__u32 copied_seq; /* next byte to be read */
+	__u32 window_clamp; /* largest window to announce */
+	__u32 write_seq; /* next byte to be written */
 };
 
 struct mptcp_sock {
@@ -155,11 +187,33 @@ struct mptcp_sock {
 
 struct sk_buff {
 	__be16 protocol;
+	struct sock *sk;
+	unsigned char *head, *data;
+	unsigned int len;
+	__u16 transport_header; /* offset from head */
+	unsigned int truesize; /* bytes of memory */
+};
+
+#define IFNAMSIZ 16
+
+struct net_device {
+	char name[IFNAMSIZ];
+};
+
+struct napi_struct {
+	struct net_device *dev;
 };
 
 /* Numbers of drop reasons move from release to release; only names are asked. */
 enum skb_drop_reason {
 	SKB_DROP_REASON_TCP_LISTEN_OVERFLOW = 1,
+	SKB_DROP_REASON_SOCKET_RCVBUFF,
+	SKB_DROP_REASON_PROTO_MEM,
+	SKB_DROP_REASON_SOCKET_BACKLOG,
+	SKB_DROP_REASON_TCP_OFO_QUEUE_PRUNE,
+	SKB_DROP_REASON_TCP_ZEROWINDOW,
+	SKB_DROP_REASON_TCP_INVALID_SEQUENCE,
+	SKB_DROP_REASON_TCP_INVALID_END_SEQUENCE,
 };
 
 struct fdtable {
@@ -209,6 +263,14 @@ struct bpf_iter__bpf_map_elem {
 
 #pragma clang attribute pop
 
+/* RFC 9293, section 3.1, as far as it is read. */
+struct tcphdr {
+	__be16 source, dest;
+	__be32 seq, ack_seq;
+	__u8 data_offset; /* in words of four bytes, times 16 */
+	__u8 flags;
+};
+
 /* The record of a perf syscall tracepoint on exit; this layout is ABI
  * (include/trace/trace_events.h, struct syscall_trace_exit). */
 struct sys_exit_record {
@@ -222,14 +284,18 @@ enum {
 	AF_INET6 = 10,
 	SOCK_STREAM = 1,
 	IPPROTO_TCP = 6,
+	IPPROTO_UDP = 17,
 	IPPROTO_MPTCP = 262,
 	ETH_P_IP = 0x0800,
+	TCP_FLAG_RST = 4, /* in struct tcphdr */
+	SOCK_BINDPORT_LOCK = 8, /* include/net/sock.h: bind() was given a port */
 	SOCKFS_MAGIC = 0x534F434B, /* include/uapi/linux/magic.h */
 };
 
 /* include/net/tcp_states.h */
 enum {
 	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
 	TCP_SYN_RECV = 3,
 	TCP_CLOSE = 7,
 	TCP_LISTEN = 10,

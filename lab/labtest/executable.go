@@ -18,10 +18,10 @@ var builds struct {
 	paths map[string]string
 }
 
-// executable returns the path of an executable: the value of the environment
+// Executable returns the path of an executable: the value of the environment
 // variable env if set, else the package built once for this test process from
 // the module that holds the working directory.
-func executable(t testing.TB, env, pkg string) string {
+func Executable(t testing.TB, env, pkg string) string {
 	t.Helper()
 	if path := os.Getenv(env); path != "" {
 		return path

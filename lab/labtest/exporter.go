@@ -57,7 +57,7 @@ func StartExporter(t testing.TB, opts Options) *Exporter {
 	if prefer := os.Getenv("TCPSLO_VARIANTS"); prefer != "" {
 		args = append(args, "--probe.prefer="+prefer)
 	}
-	cmd := exec.Command(executable(t, "TCPSLO_EXPORTER", "./exporter"), append(args, opts.Flags...)...)
+	cmd := exec.Command(Executable(t, "TCPSLO_EXPORTER", "./exporter"), append(args, opts.Flags...)...)
 	cmd.Stdout, cmd.Stderr = e.log, e.log
 	p, err := startProcess(nil, cmd)
 	if err != nil {

@@ -24,7 +24,7 @@ type Result struct {
 // must be within 20 seconds.
 func RunExporter(t testing.TB, args ...string) Result {
 	t.Helper()
-	return runToEnd(t, exec.Command(executable(t, "TCPSLO_EXPORTER", "./exporter"), args...))
+	return runToEnd(t, exec.Command(Executable(t, "TCPSLO_EXPORTER", "./exporter"), args...))
 }
 
 // RunExporterAsNobody is RunExporter as a user with no capability at all.
@@ -40,7 +40,7 @@ func RunExporterAsNobody(t testing.TB, args ...string) Result {
 		t.Fatalf("open directory to others: %v", err)
 	}
 	path := filepath.Join(dir, "tcpslo_exporter")
-	CopyFile(t, path, executable(t, "TCPSLO_EXPORTER", "./exporter"))
+	CopyFile(t, path, Executable(t, "TCPSLO_EXPORTER", "./exporter"))
 	cmd := exec.Command(path, args...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

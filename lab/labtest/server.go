@@ -30,7 +30,7 @@ func StartServer(t testing.TB, opts ServerOptions) *Server {
 	t.Helper()
 	exe := opts.Executable
 	if exe == "" {
-		exe = executable(t, "TCPSLO_LABSERVER", "./lab/server")
+		exe = Executable(t, "TCPSLO_LABSERVER", "./lab/server")
 	}
 	cmd := exec.Command(exe, opts.Flags...)
 	log := &lockedBuffer{}
