@@ -5,6 +5,7 @@ package goexe
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -193,12 +194,58 @@ func firstEmulated(instructions []instruction, targets map[uint64]bool) (instruc
 // releases. It fails with ErrNoFunction, wrapped, if there is none or more than
 // one.
 func (x *Executable) ClosureCalling(prefix, callee string) (Function, error) {
-	fail := func(err error) (Function, error) {
+	found, err := x.closuresCalling(prefix, callee)
+	if err == nil && len(found) > 1 {
+		err = fmt.Errorf("%w: both %q and %q do", ErrNoFunction, found[0].Name, found[1].Name)
+	}
+	if err != nil {
 		return Function{}, fmt.Errorf("closure %q calling %q: %w", prefix+"func…", callee, err)
 	}
-	target, err := x.Function(callee)
+	return found[0], nil
+}
+
+// LastClosureCalling is the last one in the source of the closures that
+// ClosureCalling chooses from, those within closures left out. The compiler
+// numbers closures as they stand there, each kind for itself: it fails with
+// ErrNoFunction, wrapped, if there is none or if they are not of one kind.
+func (x *Executable) LastClosureCalling(prefix, callee string) (Function, error) {
+	fail := func(err error) (Function, error) {
+		return Function{}, fmt.Errorf("last closure %q calling %q: %w", prefix+"func…", callee, err)
+	}
+	found, err := x.closuresCalling(prefix, callee)
 	if err != nil {
 		return fail(err)
+	}
+	var last Function
+	var kind string
+	highest := -1
+	for _, f := range found {
+		suffix := f.Name[len(prefix):]
+		digits := strings.IndexAny(suffix, "0123456789")
+		number, err := strconv.Atoi(suffix[digits:])
+		if err != nil {
+			continue // it is in another closure: func1.2
+		}
+		if kind != "" && suffix[:digits] != kind {
+			return fail(fmt.Errorf("%w: %q and %q have no order", ErrNoFunction, last.Name, f.Name))
+		}
+		kind = suffix[:digits]
+		if number > highest {
+			last, highest = f, number
+		}
+	}
+	if highest < 0 {
+		return fail(fmt.Errorf("%w: %q is in another closure", ErrNoFunction, found[0].Name))
+	}
+	return last, nil
+}
+
+// closuresCalling finds the closures with the prefix that directly call callee,
+// at least one.
+func (x *Executable) closuresCalling(prefix, callee string) ([]Function, error) {
+	target, err := x.Function(callee)
+	if err != nil {
+		return nil, err
 	}
 	var found []Function
 	var names []string
@@ -209,7 +256,7 @@ func (x *Executable) ClosureCalling(prefix, callee string) (Function, error) {
 		names = append(names, name)
 		f, instructions, err := x.disassemble(name)
 		if err != nil {
-			return fail(err)
+			return nil, err
 		}
 		for _, in := range instructions {
 			if (in.flow == flowCall || in.flow == flowJump) && in.target == target.Address {
@@ -218,14 +265,10 @@ func (x *Executable) ClosureCalling(prefix, callee string) (Function, error) {
 			}
 		}
 	}
-	switch len(found) {
-	case 0:
-		return fail(fmt.Errorf("%w: not among %q", ErrNoFunction, names))
-	case 1:
-		return found[0], nil
-	default:
-		return fail(fmt.Errorf("%w: both %q and %q do", ErrNoFunction, found[0].Name, found[1].Name))
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: not among %q", ErrNoFunction, names)
 	}
+	return found, nil
 }
 
 // isClosureSuffix is true for the last part of the name that the compiler gives

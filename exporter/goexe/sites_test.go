@@ -3,11 +3,14 @@
 package goexe
 
 import (
+	"debug/dwarf"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -35,6 +38,7 @@ var probed = []struct {
 	{"net/http.(*http2responseWriter).handlerDone", 0, 26},
 	{"net/http/internal/http2.(*responseWriter).handlerDone", 27, 0},
 	{"golang.org/x/net/http2.(*responseWriter).handlerDone", 0, 0},
+	{"crypto/tls.(*Conn).serverHandshake", 0, 0},
 	{"runtime.gopanic", 0, 0},
 	{"database/sql.(*DB).QueryContext", 99, 0}, // not linked
 }
@@ -285,6 +289,81 @@ func TestClosureCalling_finds_the_deferred_closure_that_recovers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLastClosureCalling_finds_the_last_deferred_unlock_of_a_handshake looks up
+// in the source of the release what the closure was made of.
+func TestLastClosureCalling_finds_the_last_deferred_unlock_of_a_handshake(t *testing.T) {
+	const prefix = "crypto/tls.(*Conn).handshakeContext."
+	for _, b := range matrix() {
+		t.Run(b.String(), func(t *testing.T) {
+			path := compile(t, b, false)
+			x := open(t, path)
+			var found []Function
+			for _, callee := range []string{"internal/sync.(*Mutex).unlockSlow", "sync.(*Mutex).unlockSlow", "sync.(*Mutex).Unlock"} {
+				if f, err := x.LastClosureCalling(prefix, callee); err == nil {
+					found = append(found, f)
+				} else if !errors.Is(err, ErrNoFunction) {
+					t.Error(err)
+				}
+				if f, err := x.ClosureCalling(prefix, callee); !errors.Is(err, ErrNoFunction) {
+					t.Errorf("two closures unlock, but %q is the one that calls %q: %v", f.Name, callee, err)
+				}
+			}
+			if len(found) != 1 {
+				t.Fatalf("found %v, want one", found)
+			}
+			if text := sourceLine(t, b, path, found[0].Address); text != "defer c.in.Unlock()" {
+				t.Errorf("%q is of the line %q", found[0].Name, text)
+			}
+			for _, function := range []string{"crypto/tls.(*Conn).serverHandshake", found[0].Name} {
+				if site, err := x.EntrySite(function); err != nil || !site.Emulated {
+					t.Errorf("%q at the entry of %q is not emulated: %v", site.Instruction, function, err)
+				}
+			}
+		})
+	}
+}
+
+// sourceLine is the line of the standard library that an address comes from, by
+// the line table of the executable's DWARF.
+func sourceLine(t *testing.T, b build, path string, address uint64) string {
+	t.Helper()
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	data, err := file.DWARF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := data.Reader().SeekPC(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := data.LineReader(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line dwarf.LineEntry
+	for line.Address != address || line.EndSequence { // (*LineReader).SeekPC gives up where functions are not in order
+		if err := lines.Next(&line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := exec.Command("go", "env", "GOROOT")
+	command.Env = append(os.Environ(), "GOTOOLCHAIN=go"+b.toolchain)
+	root, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, name, _ := strings.Cut(line.File.Name, "/src/")
+	source, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "src", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(strings.Split(string(source), "\n")[line.Line-1])
 }
 
 func TestAfterCallSites_refuses_a_call_that_is_not_there(t *testing.T) {
