@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -28,10 +29,15 @@ func main() {
 	run := command.AddRun(app, kingpinflag.AddFlags(app, ":10984"))
 	check := command.AddCheckConfig(app)
 	probes := command.AddProbes(app)
+	audit := command.AddAudit(app)
 
-	chosen := kingpin.MustParse(app.Parse(os.Args[1:]))
+	chosen, err := app.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "tcpslo_exporter: %v, try --help\n", err)
+		os.Exit(2)
+	}
 	log := promslog.New(logging)
-	var err error
+	failed := 1 // exit code
 	switch chosen {
 	case run.Name():
 		err = run.Execute(log)
@@ -39,9 +45,16 @@ func main() {
 		err = check.Execute(os.Stdout)
 	case probes.Name():
 		err = probes.Execute(os.Stdout, log)
+	case audit.Name():
+		// 1 is for findings, which are told already, so that a pipeline can tell them
+		// from an audit that did not take place.
+		if err = audit.Execute(os.Stdout); errors.Is(err, command.ErrFindings) {
+			os.Exit(1)
+		}
+		failed = 2
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "tcpslo_exporter: %v\n", err)
-		os.Exit(1)
+		os.Exit(failed)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,7 +32,6 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/host"
 	"github.com/tcpslo/tcpslo/exporter/observe"
 	"github.com/tcpslo/tcpslo/exporter/privilege"
-	"github.com/tcpslo/tcpslo/exporter/probe"
 	"github.com/tcpslo/tcpslo/exporter/server"
 )
 
@@ -96,6 +96,12 @@ func loadConfig(file string) (*config.Config, error) {
 	return config.Load(file, Collectors())
 }
 
+// gcPercent is how much garbage there may be, of what is in use, once all is
+// attached. A scrape makes little of it, so that collecting it more often than by
+// Go's default takes little time, and memory is what an exporter is to be sparing
+// with.
+const gcPercent = 25
+
 // Execute runs until a signal ends it.
 func (r *Run) Execute(log *slog.Logger) error {
 	log.Info("starting", "version", version.Version, "go", runtime.Version())
@@ -116,7 +122,10 @@ func (r *Run) Execute(log *slog.Logger) error {
 		return err
 	}
 	defer observer.Close()
-	if err := privilege.Drop(probe.CapabilitiesToAttach(observer.Status())...); err != nil {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if err := privilege.Drop(observer.Capabilities()...); err != nil {
 		log.Warn("running with more privileges than needed", "error", err)
 	}
 	took := time.Since(began)
@@ -137,7 +146,7 @@ func (r *Run) Execute(log *slog.Logger) error {
 		return err
 	}
 	handler, err := server.New(server.Options{
-		Observer: observer, Gatherer: registry, Log: log, MetricsPath: *r.metrics, MaxRequests: *r.max,
+		Observer: observer, Gatherer: prometheus.NewMultiTRegistry(observer, prometheus.ToTransactionalGatherer(registry)), Log: log, MetricsPath: *r.metrics, MaxRequests: *r.max,
 		Lifecycle: *r.lifecycle, API: *r.api, Reload: reload,
 	})
 	if err != nil {

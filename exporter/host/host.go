@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tcpslo/tcpslo/exporter/audit"
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/metric"
 	"github.com/tcpslo/tcpslo/exporter/names"
@@ -44,13 +45,26 @@ type Kind struct {
 }
 
 // kinds are all collectors, in the order of the reference.
-var kinds = []Kind{}
+var kinds = []Kind{
+	socketsKind,
+	softnetKind,
+	tcpExtKind,
+	nicKind,
+	sysctlKind,
+	auditKind,
+}
 
 // Environment is what collectors work with.
 type Environment struct {
 	Paths
 	Resolver metric.Resolver
 	Log      *slog.Logger
+
+	// For the audit. Owners are the owners of the listening sockets by inode; where
+	// it is nil, procfs is searched. Counted is what the probes knew at this scrape,
+	// nil where there are none.
+	Owners  func() map[uint32]audit.Owner
+	Counted func() *audit.Metrics
 }
 
 // Paths are where the host's file systems are mounted, which in a container is

@@ -35,7 +35,14 @@ type Collector struct {
 }
 
 // Host lists the collectors of package host, in the order of the reference.
-var Host = []Collector{}
+var Host = []Collector{
+	Sockets,
+	Softnet,
+	TCPExt,
+	NIC,
+	Sysctl,
+	Audit,
+}
 
 // What the exporter says of itself.
 var (

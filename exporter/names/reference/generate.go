@@ -40,6 +40,7 @@ func generate(root string) (map[string][]byte, error) {
 	return map[string][]byte{
 		readmePath: readme,
 		filepath.Join(root, "docs", "metrics.md"): reference(definitions),
+		filepath.Join(root, "docs", "audit.md"):   auditReference(),
 	}, nil
 }
 

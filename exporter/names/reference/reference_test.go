@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tcpslo/tcpslo/exporter/command"
 	"github.com/tcpslo/tcpslo/exporter/config"
 )
 
@@ -73,7 +74,7 @@ func TestReplaceBetween_refuses_a_file_without_markers(t *testing.T) {
 }
 
 // The collectors that a configuration in the documentation may name.
-var collectors = []string{"accept", "http", "listen"}
+var collectors = command.Collectors()
 
 func TestDocuments(t *testing.T) {
 	var documents []string
