@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -46,11 +45,16 @@ func (e *exporter) get(f format) (answer, error) {
 		return answer{}, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	// As Prometheus does, with room for as much as came last (scrape/scrape.go,
+	// lastScrapeSize): the client runs on the cores that it measures.
+	body := bytes.NewBuffer(make([]byte, 0, e.size+bytes.MinRead))
+	_, err = body.ReadFrom(response.Body)
+	took := time.Since(began)
+	e.size = max(e.size, body.Len())
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("GET /metrics: %s: %s", response.Status, body)
 	}
-	return answer{body, time.Since(began)}, err
+	return answer{body.Bytes(), took}, err
 }
 
 // exposition is metric families by name.

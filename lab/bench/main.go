@@ -8,12 +8,15 @@
 //
 // The parts, one file each:
 //
-//	sites     what one hit of a uprobe costs, by the instruction that it stands on
-//	server    a Go server with and without the exporter
-//	programs  how long each BPF program runs
-//	scrape    time, memory and idle processor time with 1,000 listeners and 1,000 histograms
-//	start     start to everything attached, and SIGTERM to end, with ten services
-//	packages  the Go benchmarks of a scrape, without sockets and processes around them
+//	sites       what one hit of a uprobe costs, by the instruction that it stands on
+//	server      a Go server with and without the exporter
+//	collectors  what each collector costs a request
+//	host        the whole machine with and without the exporter, at packets and connections
+//	programs    how long each BPF program runs
+//	scrape      time, memory and idle processor time with 1,000 listeners and 1,000 histograms
+//	start       start to everything attached, and SIGTERM to end, with ten services
+//	sockets     how the count of sockets grows with 10 thousand, 100 thousand and a million
+//	packages    the Go benchmarks of a scrape, without sockets and processes around them
 //
 // What is compared is compared in rounds that alternate, with the same work in
 // each, and told as medians: a machine that does other things, too, then disturbs
@@ -52,7 +55,7 @@ type part struct {
 }
 
 var parts = []part{
-	{"sites", sites}, {"server", server}, {"programs", programs}, {"scrape", scrape}, {"start", start}, {"packages", packages},
+	{"sites", sites}, {"server", server}, {"collectors", collectors}, {"host", wholeHost}, {"programs", programs}, {"scrape", scrape}, {"start", start}, {"sockets", sockets}, {"packages", packages},
 }
 
 // bench is what the parts share.

@@ -94,18 +94,19 @@ func startServer(ctx context.Context, path string) (*process, error) {
 type exporter struct {
 	*process
 	client *http.Client
+	size   int           // of the longest answer of /metrics
 	took   time.Duration // from the start of the process until it answered
 }
 
 // startExporter starts the exporter and waits until it answers, which it does
 // once everything that runs is observed.
-func startExporter(ctx context.Context, path string) (*exporter, error) {
+func startExporter(ctx context.Context, path string, flags ...string) (*exporter, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
 	e := &exporter{
-		process: newProcess(ctx, path, "run", "--web.listen-address="+address),
+		process: newProcess(ctx, path, append([]string{"run", "--web.listen-address=" + address}, flags...)...),
 		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableCompression: true}},
 	}
 	e.address = address

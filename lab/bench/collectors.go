@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tcpslo/tcpslo/exporter/command"
+)
+
+// collectors measures what each collector alone costs a request to a Go server
+// over a keep-alive connection: processor time of the whole machine, client
+// included, without the exporter and with one that has nothing else on.
+func collectors(ctx context.Context, b *bench) (section, error) {
+	hello, err := startServer(ctx, b.tools.hello)
+	if err != nil {
+		return section{}, err
+	}
+	defer hello.stop() //nolint:errcheck // measured is what happened before
+	names := append(command.Collectors(), "all")
+	each := map[string][]float64{}
+	for round := range b.rounds {
+		for i := range len(names) + 1 {
+			name := "" // no exporter
+			if at := (i + round) % (len(names) + 1); at > 0 {
+				name = names[at-1]
+			}
+			cost, err := requestWith(ctx, b, hello, name)
+			if err != nil {
+				return section{}, fmt.Errorf("collector %q: %w", name, err)
+			}
+			each[name] = append(each[name], cost)
+		}
+	}
+	off := median(each[""])
+	t := table{header: []string{"collectors", ">a request", ">more than without", ">on ÷ off"}}
+	t.add("none, no exporter", microseconds(off), "", "")
+	for _, name := range names {
+		cost := median(each[name])
+		t.add(name, microseconds(cost), microseconds(cost-off), fmt.Sprintf("%.3f", cost/off))
+	}
+	return section{
+		title: "What each collector costs a request",
+		body: t.markdown() + fmt.Sprintf("\nProcessor time of the whole machine, client included, for each of %d requests over %d keep-alive connections; medians of\n"+
+			"%d rounds in which the collectors take turns, each alone and in the end all. Switch off what you don't need: `collectors: {NAME: false}`.\n",
+			b.requests, loadConnections, b.rounds),
+	}, nil
+}
+
+func requestWith(ctx context.Context, b *bench, hello *process, collector string) (cost float64, err error) {
+	if collector != "" {
+		file := filepath.Join(b.tools.dir, "collectors.yml")
+		if err := os.WriteFile(file, []byte(onlyCollector(collector)), 0o600); err != nil {
+			return 0, err
+		}
+		e, err := startExporter(ctx, b.tools.exporter, "--config.file="+file)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = e.finish(err) }()
+	}
+	url := "http://" + hello.address + helloPath
+	if _, err := b.tools.runLoad(ctx, url, warmUp, loadConnections); err != nil {
+		return 0, err
+	}
+	before, err := machineTime()
+	if err != nil {
+		return 0, err
+	}
+	if _, err := b.tools.runLoad(ctx, url, b.requests, loadConnections); err != nil {
+		return 0, err
+	}
+	after, err := machineTime()
+	return (after - before).Seconds() / float64(b.requests), err
+}
+
+// onlyCollector is a tcpslo.yml that leaves one collector on, or all.
+func onlyCollector(name string) string {
+	var off []string
+	for _, other := range command.Collectors() {
+		if name != "all" && other != name {
+			off = append(off, other+": false")
+		}
+	}
+	return "collectors: {" + strings.Join(off, ", ") + "}\n"
+}
