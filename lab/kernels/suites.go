@@ -32,7 +32,7 @@ var suites = []suite{
 	{
 		name: "e2e",
 		pkg:  "lab/e2e",
-		skip: map[string]string{
+		skip: union(connections, notInGuests, map[string]string{
 			"TestPromtool_finds_no_fault_with_the_metrics":                           "the guest has no promtool",
 			"TestShort_lived_Go_servers_leave_nothing_behind":                        "300 processes take an emulated CPU many minutes",
 			"TestUnknown_key_in_the_configuration_ends_the_program":                  "the kernel has no part in it",
@@ -45,7 +45,7 @@ var suites = []suite{
 			"TestListener_carries_the_name_of_the_executable_that_owns_it":           "the same code as with every other listener",
 			"TestHandshake_time_is_positive_and_shorter_than_the_dial":               "the reuseport test counts handshakes, and an emulated clock proves nothing",
 			"TestDrops_of_a_listener_that_closes_before_the_next_scrape_are_counted": "the reopened listener's test counts drops at a close too",
-		},
+		}),
 	},
 	{
 		name:     "kprobe",
@@ -69,6 +69,35 @@ var suites = []suite{
 		pkg:      "lab/e2e",
 		run:      acceptTests, // no other program can choose
 		variants: "tracepoint",
+	},
+	{
+		name:   "connections",
+		pkg:    "lab/e2e",
+		run:    slices.Sorted(maps.Keys(connections)),
+		except: map[string]string{"6.18": "it takes the same ways as the newest kernel"},
+	},
+	{
+		name:     "connections-kprobe",
+		pkg:      "lab/e2e",
+		run:      variantsOfConnections,
+		variants: "kprobe,kretprobe,uprobe",
+		except: map[string]string{
+			"6.1":        "6.12 takes the same ways, and 5.10 those of before 5.19",
+			"6.18":       "6.12 and the newest kernel take the same ways",
+			"6.12-arm64": "an emulated processor of another kind takes minutes, and the ways are those of amd64",
+		},
+	},
+	{
+		name:     "connections-fentry",
+		pkg:      "lab/e2e",
+		run:      variantsOfConnections,
+		variants: "fentry,fexit,uprobe.multi",
+		except: map[string]string{
+			"5.10":       "the exporter takes fentry by itself",
+			"6.1":        "the exporter takes fentry by itself",
+			"6.18":       "6.12 and the newest kernel take the same ways",
+			"6.12-arm64": "an emulated processor of another kind takes minutes, and the ways are those of amd64",
+		},
 	},
 	{
 		name: "probe",
@@ -98,6 +127,91 @@ var (
 		"TestConnection_reset_in_the_queue_is_counted_when_it_is_accepted",
 	}
 )
+
+// inConnections is why a test is not in the suite e2e.
+const inConnections = "the suites of connections run it"
+
+// connections are the tests that move the counts of the probes at connections,
+// packets and TLS.
+var connections = map[string]string{
+	"TestEvery_program_at_reads_and_writes_is_attached":                                       inConnections,
+	"TestReads_and_writes_of_a_server_are_each_measured_once":                                 inConnections,
+	"TestWrite_to_wire_is_the_time_that_TCP_held_the_data_back":                               inConnections,
+	"TestZero_windows_are_as_many_as_the_kernel_counts":                                       inConnections,
+	"TestData_that_a_TCP_socket_has_no_room_for_is_counted_for_its_service":                   inConnections,
+	"TestDatagrams_that_a_UDP_socket_has_no_room_for_are_counted_for_the_service_on_its_port": inConnections,
+	"TestFast_Open_and_the_first_read_are_counted_as_the_kernel_and_the_client_count_them":    inConnections,
+	"TestTLS_handshakes_are_counted_as_the_client_counts_them_with_two_hits_each":             inConnections,
+	"TestPolls_that_used_up_their_budget_are_counted_by_device":                               inConnections,
+	"TestNIC_drops_are_those_of_proc_net_dev":                                                 inConnections,
+}
+
+// variantsOfConnections are those of them that a kernel has several ways for.
+var variantsOfConnections = []string{
+	"TestEvery_program_at_reads_and_writes_is_attached",
+	"TestReads_and_writes_of_a_server_are_each_measured_once",
+	"TestZero_windows_are_as_many_as_the_kernel_counts",
+	"TestData_that_a_TCP_socket_has_no_room_for_is_counted_for_its_service",
+	"TestFast_Open_and_the_first_read_are_counted_as_the_kernel_and_the_client_count_them",
+	"TestTLS_handshakes_are_counted_as_the_client_counts_them_with_two_hits_each",
+}
+
+const (
+	noDiag   = "the guest has no sock_diag, a module, and no ss"
+	sameWays = "a test in the suite of connections takes the same ways"
+	clock    = "an emulated clock proves nothing"
+	noPart   = "the kernel has no part in it"
+)
+
+// notInGuests are tests that are run on the host alone, and why.
+var notInGuests = map[string]string{
+	"TestServer_that_reads_1_KiB_at_a_time_has_its_window_shut_and_one_that_reads_8_KiB_has_not": clock,
+	"TestRead_wait_is_the_time_that_data_waited_for_a_server_that_sleeps":                        clock,
+	"TestTLS_handshakes_take_as_long_as_the_client_lets_the_server_wait":                         clock,
+	"TestTLS_handshakes_of_a_server_that_was_killed_are_not_in_flight_for_ever":                  sameWays,
+	"TestCheck_config_refuses_an_option_that_is_unknown_or_out_of_range":                         noPart,
+	"TestWhy_calls_are_not_timed_is_told_where_they_are_not":                                     noPart,
+	"TestReceive_window_is_what_the_peer_may_still_send":                                         sameWays,
+	"TestZero_window_of_a_server_that_hangs_is_counted_while_it_hangs":                           sameWays,
+	"TestZero_window_of_data_that_nobody_reads_is_counted_at_the_end":                            sameWays,
+	"TestCollapse_is_below_the_option_of_the_configuration":                                      sameWays,
+	"TestFast_Open_queue_holds_those_whose_handshake_is_not_complete":                            sameWays,
+	"TestConnections_that_end_unread_have_no_first_read":                                         sameWays,
+	"TestData_out_of_order_that_is_given_up_is_counted_for_its_service":                          sameWays,
+
+	// What drops a packet on 6.18 is dropped elsewhere, or under another name, before.
+	"TestData_that_does_not_fit_the_window_is_counted_for_its_service":                       "older kernels do not drop what it sends",
+	"TestPackets_for_a_socket_that_a_process_holds_for_too_long_are_counted_for_its_service": "older kernels do not drop what it sends",
+
+	"TestDropped_packets_are_counted_by_the_reason_that_the_running_kernel_names":            sameWays,
+	"TestSoftirq_runs_are_those_of_proc_softirqs":                                            sameWays,
+	"TestPackets_dropped_at_the_backlog_of_a_CPU_are_counted_where_the_kernel_counts_them":   sameWays,
+	"TestSoftnet_processed_packets_are_those_of_each_CPU":                                    noPart,
+	"TestSysctls_are_those_of_the_exporters_namespace":                                       noPart,
+	"TestDevices_that_come_and_go_do_not_break_a_scrape":                                     "the guest has no veth, a module",
+	"TestAudit_without_any_privilege_finds_a_small_backlog_and_says_what_it_could_not_judge": noDiag,
+	"TestAudit_sees_listeners_as_they_are":                                                   noDiag,
+	"TestAudit_judges_live_http_Servers_by_a_running_exporter":                               noDiag,
+	"TestAudit_exits_with_1_for_findings_2_if_it_could_not_audit_and_0_otherwise":            noPart,
+	"TestSockets_in_every_state_are_as_many_as_ss_shows":                                     noDiag,
+	"TestTime_wait_piles_up_until_no_port_is_left_for_a_destination":                         noDiag,
+	"TestTime_wait_above_the_limit_is_counted_as_overflow":                                   noDiag,
+	"TestClose_wait_of_a_leaking_server_is_counted_and_grows_old":                            noDiag,
+	"TestSockets_on_one_port_in_two_namespaces_are_told_apart":                               noDiag,
+	"TestOutgoing_connection_is_counted_for_the_process_that_holds_it":                       noDiag,
+	"TestNamespaces_that_vanish_while_their_sockets_are_counted_disturb_nothing":             noDiag,
+	"TestTen_thousand_sockets_are_counted":                                                   noDiag,
+	"TestOnly_the_own_namespace_is_counted_unless_the_configuration_wants_all":               noDiag,
+}
+
+// union is all of the maps in one.
+func union(all ...map[string]string) map[string]string {
+	one := map[string]string{}
+	for _, m := range all {
+		maps.Copy(one, m)
+	}
+	return one
+}
 
 func suiteNames() []string {
 	var names []string

@@ -115,15 +115,19 @@ func (b *builder) jobs(ctx context.Context, kernels []series, suites []suite, ve
 			if err != nil {
 				return nil, err
 			}
+			reader, err := b.build(ctx, k.arch, "lab/reader", "build")
+			if err != nil {
+				return nil, err
+			}
 			jobs = append(jobs, job{k, s.name, payload{
 				binary: test,
 				args:   s.args(k.name, verbose),
 				env: []string{
-					"TCPSLO_EXPORTER=/opt/tcpslo_exporter", "TCPSLO_LABSERVER=/opt/server",
+					"TCPSLO_EXPORTER=/opt/tcpslo_exporter", "TCPSLO_LABSERVER=/opt/server", "TCPSLO_LABREADER=/opt/reader",
 					"TCPSLO_VARIANTS=" + s.variants, "TCPSLO_PATIENCE=" + patience,
 					"CI=true", // no test may skip itself, see leftOut
 				},
-				files: map[string]string{"/opt/tcpslo_exporter": exporter, "/opt/server": server},
+				files: map[string]string{"/opt/tcpslo_exporter": exporter, "/opt/server": server, "/opt/reader": reader},
 			}})
 		}
 	}
