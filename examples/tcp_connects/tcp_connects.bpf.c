@@ -20,7 +20,6 @@ struct inet_connection_sock___client {
 } __attribute__((preserve_access_index));
 
 enum {
-	TCP_SYN_SENT = 2,   /* include/net/tcp_states.h */
 	ECONNREFUSED = 111, /* include/uapi/asm-generic/errno.h */
 	ETIMEDOUT = 110,
 	ECANCELED = 125,

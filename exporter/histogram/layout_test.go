@@ -147,11 +147,11 @@ func TestValues_above_the_native_range_keep_their_exact_count(t *testing.T) {
 
 func TestFold_counts_what_is_beyond_the_last_slot_in_the_last(t *testing.T) {
 	l := newLayout(t, Spec{Classic: []float64{1, 2}, UnitsPerOne: 1})
-	s := l.Fold([]uint64{1, 2, 4, 8, 16}, 0)
+	s := l.Fold(Counts{}.Add([]uint64{1, 2, 4, 8, 16}), 0)
 	if s.Count != 31 || !slices.Equal(s.Classic, []uint64{1, 3}) {
 		t.Errorf("count %d classic %v, want 31 and [1 3]", s.Count, s.Classic)
 	}
-	s = l.Fold([]uint64{1}, 1)
+	s = l.Fold(Counts{}.Add([]uint64{1}), 1)
 	if s.Count != 1 || !slices.Equal(s.Classic, []uint64{1, 1}) {
 		t.Errorf("count %d classic %v, want 1 and [1 1]", s.Count, s.Classic)
 	}
@@ -161,7 +161,7 @@ func TestFold_keeps_nothing_of_the_slots(t *testing.T) {
 	l := newLayout(t, requestSpec())
 	slots := make([]uint64, l.Slots())
 	slots[l.Slot(5_000_000)] = 3
-	s := l.Fold(slots, 15_000_000)
+	s := l.Fold(Counts{}.Add(slots), 15_000_000)
 	clear(slots)
 	if n, _ := s.CumulativeAt(0.2); n != 3 {
 		t.Errorf("%d after the slots were reused, want 3", n)

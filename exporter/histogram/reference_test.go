@@ -94,7 +94,7 @@ func ours(l *Layout, values []uint64) (Snapshot, *dto.Histogram) {
 		slots[l.Slot(n)]++
 		sum += n
 	}
-	snapshot := l.Fold(slots, sum)
+	snapshot := l.Fold(Counts{}.Add(slots), sum)
 	var out dto.Histogram
 	snapshot.Write(&out)
 	return snapshot, &out

@@ -26,33 +26,28 @@ type span struct {
 }
 
 // Fold turns the counts of the slots, and the sum of all values in the kernel's
-// unit, into a snapshot. It keeps no reference to slots. Slots that are missing
-// count as empty; what is beyond the last slot of the layout counts in that.
-func (l *Layout) Fold(slots []uint64, sum uint64) Snapshot {
-	s := Snapshot{
+// unit, into a snapshot. Slots that are missing count as empty; what is beyond
+// the last slot of the layout counts in that.
+func (l *Layout) Fold(counts Counts, sum uint64) Snapshot {
+	var s Snapshot
+	l.FoldInto(&s, counts, sum)
+	return s
+}
+
+// FoldInto is Fold into a snapshot that is not needed any more, whose memory it
+// uses again. It keeps no reference to counts.
+func (l *Layout) FoldInto(s *Snapshot, counts Counts, sum uint64) {
+	*s = Snapshot{
 		Sum:     float64(sum) / l.unitsPerOne,
-		Classic: make([]uint64, len(l.classic)),
+		Classic: append(s.Classic[:0], make([]uint64, len(l.classic))...),
 		layout:  l,
+		spans:   s.spans[:0],
+		deltas:  s.deltas[:0],
 	}
-	populated := 0
-	for _, count := range slots {
-		if count != 0 {
-			populated++
-		}
-	}
-	native := nativeBuckets{snapshot: &s}
-	if l.native {
-		// Rather too large than grown: filled gaps add to the deltas, and seldom
-		// is every third bucket the start of a span.
-		s.deltas = make([]int64, 0, min(2*populated, len(slots)))
-		s.spans = make([]span, 0, 1+populated/3)
-	}
+	native := nativeBuckets{snapshot: s}
 	last := len(l.bounds)
-	for slot, count := range slots {
-		if count == 0 {
-			continue
-		}
-		slot = min(slot, last)
+	for _, counted := range counts {
+		slot, count := min(counted.Slot, last), counted.Count
 		s.Count += count
 		if i := int(l.slotClassic[slot]); i < len(s.Classic) {
 			s.Classic[i] += count
@@ -67,7 +62,6 @@ func (l *Layout) Fold(slots []uint64, sum uint64) Snapshot {
 		below += count
 		s.Classic[i] = below
 	}
-	return s
 }
 
 // nativeBuckets builds spans and deltas from counts that come in the order of
@@ -134,33 +128,49 @@ func (s Snapshot) CumulativeAt(threshold float64) (uint64, bool) {
 }
 
 // Write fills in a histogram with classic buckets and, if the layout has them,
-// native ones. The boundaries in out are shared between all snapshots of a
-// layout, so they must not be changed.
-func (s Snapshot) Write(out *dto.Histogram) {
-	out.SampleCount = &s.Count
-	out.SampleSum = &s.Sum
+// native ones. In a histogram that a snapshot of the same layout has filled in
+// before only the numbers change, and hardly any memory is taken. The boundaries
+// in out are shared between all histograms of a layout, so they must not be
+// changed.
+func (s *Snapshot) Write(out *dto.Histogram) {
+	if out.SampleCount == nil {
+		s.prepare(out)
+	}
+	*out.SampleCount, *out.SampleSum = s.Count, s.Sum
+	for i, count := range s.Classic {
+		*out.Bucket[i].CumulativeCount = count
+	}
+	if s.layout == nil || !s.layout.native {
+		return
+	}
+	*out.ZeroCount = s.zeroCount
+	out.PositiveDelta = append(out.PositiveDelta[:0], s.deltas...)
+	for len(out.PositiveSpan) < len(s.spans) {
+		out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: new(int32), Length: new(uint32)})
+	}
+	// There can be fewer spans than before: a gap has filled up.
+	out.PositiveSpan = out.PositiveSpan[:len(s.spans)]
+	for i, span := range s.spans {
+		*out.PositiveSpan[i].Offset, *out.PositiveSpan[i].Length = span.offset, span.length
+	}
+}
+
+// prepare makes what numbers are written to.
+func (s *Snapshot) prepare(out *dto.Histogram) {
+	out.SampleCount, out.SampleSum = new(uint64), new(float64)
 	if s.layout == nil {
 		return
 	}
-	buckets := make([]dto.Bucket, len(s.Classic))
+	buckets, counts := make([]dto.Bucket, len(s.Classic)), make([]uint64, len(s.Classic))
 	out.Bucket = make([]*dto.Bucket, len(s.Classic))
-	for i := range s.Classic {
-		buckets[i].CumulativeCount = &s.Classic[i]
+	for i := range buckets {
+		buckets[i].CumulativeCount = &counts[i]
 		buckets[i].UpperBound = &s.layout.classic[i]
 		out.Bucket[i] = &buckets[i]
 	}
-	if !s.layout.native {
-		return
-	}
-	out.Schema = &s.layout.schema
-	out.ZeroThreshold = &s.layout.zeroThreshold
-	out.ZeroCount = &s.zeroCount
-	out.PositiveDelta = s.deltas
-	spans := make([]dto.BucketSpan, len(s.spans))
-	out.PositiveSpan = make([]*dto.BucketSpan, len(s.spans))
-	for i := range s.spans {
-		spans[i].Offset = &s.spans[i].offset
-		spans[i].Length = &s.spans[i].length
-		out.PositiveSpan[i] = &spans[i]
+	if s.layout.native {
+		out.Schema = &s.layout.schema
+		out.ZeroThreshold = &s.layout.zeroThreshold
+		out.ZeroCount = new(uint64)
 	}
 }

@@ -47,21 +47,22 @@ type decoderMaker struct {
 }
 
 var decoders = map[string]decoderMaker{
-	"uint":                {numberSizes, makeUint},
-	"cpu":                 {numberSizes, makeUint},
-	"string":              {nil, makeString},
-	"sockaddr":            {[]uint32{sizeofAddress}, makeSockaddr},
-	"ifname":              {[]uint32{4}, makeIfname},
-	"ksym":                {[]uint32{8}, makeKsym},
-	"comm":                {[]uint32{4}, makeComm},
-	"enum":                {numberSizes, makeEnum},
-	"static_map":          {numberSizes, makeStaticMap},
-	"netns":               {[]uint32{4}, makeNetns},
-	"worker":              {[]uint32{16}, makeWorker},
-	"service_of_listener": {nil, makeServiceOfListener},
-	"service_of_process":  {nil, makeServiceOfProcess},
-	"route":               {nil, makeRoute},
-	"http_status":         {[]uint32{2, 4}, makeHTTPStatus},
+	"uint":                     {numberSizes, makeUint},
+	"cpu":                      {numberSizes, makeUint},
+	"string":                   {nil, makeString},
+	"sockaddr":                 {[]uint32{sizeofAddress}, makeSockaddr},
+	"ifname":                   {[]uint32{4}, makeIfname},
+	"ksym":                     {[]uint32{8}, makeKsym},
+	"comm":                     {[]uint32{4}, makeComm},
+	"enum":                     {numberSizes, makeEnum},
+	"static_map":               {numberSizes, makeStaticMap},
+	"netns":                    {[]uint32{4}, makeNetns},
+	"worker":                   {[]uint32{16}, makeWorker},
+	"service_of_listener":      {nil, makeServiceOfListener},
+	"service_of_local_address": {nil, makeServiceOfLocalAddress},
+	"service_of_process":       {nil, makeServiceOfProcess},
+	"route":                    {nil, makeRoute},
+	"http_status":              {[]uint32{2, 4}, makeHTTPStatus},
 }
 
 // Decoders lists the names of all decoders.
@@ -96,6 +97,9 @@ func newDecoder(label Label, keyType btf.Type, env Environment) (decoder, error)
 	}
 	if len(maker.sizes) > 0 && !slices.Contains(maker.sizes, field.Size) {
 		return nil, fmt.Errorf("%w: decoder %q reads %v bytes, %q has %d", errSize, name, maker.sizes, from, field.Size)
+	}
+	if name != "enum" {
+		env.KernelBTF = nil // decoders stay, and so would megabytes of types
 	}
 	return maker.make(label, field, keyType, env)
 }
@@ -249,28 +253,61 @@ func makeWorker(_ Label, field Field, _ btf.Type, env Environment) (decoder, err
 }
 
 func makeServiceOfListener(_ Label, _ Field, keyType btf.Type, env Environment) (decoder, error) {
-	address, err := FindField("key", keyType, "key.listener")
+	find, err := listenerIn(keyType, "service_of_listener")
 	if err != nil {
-		return nil, fmt.Errorf("service_of_listener reads the key's listener and netns: %w", err)
+		return nil, err
 	}
-	netns, err := FindField("key", keyType, "key.netns")
-	if err != nil {
-		return nil, fmt.Errorf("service_of_listener reads the key's listener and netns: %w", err)
-	}
-	if address.Size != sizeofAddress || netns.Size != 4 {
-		return nil, fmt.Errorf("%w: service_of_listener reads struct listener_key of bpf/include/listener.h", errSize)
-	}
-	cookie, err := FindField("key", keyType, "key.netns_cookie")
-	hasCookie := err == nil
 	return func(r *row) string {
-		listener := Listener{Address: addressOf(address.Bytes(r.key)), Netns: uint32(uintOf(netns.Bytes(r.key)))}
-		if hasCookie {
-			listener.Cookie = uintOf(cookie.Bytes(r.key))
-		}
+		listener := find(r)
 		r.alive = func() bool { return env.Resolver.ListenerAlive(listener) }
 		r.serve = r.alive
 		r.service = env.Resolver.ServiceOfListener(listener)
 		return r.service
+	}, nil
+}
+
+// makeServiceOfLocalAddress names a service by the address of one of its
+// connections. The service has other connections too, so what this one counted
+// is served as long as the service is.
+func makeServiceOfLocalAddress(_ Label, _ Field, keyType btf.Type, env Environment) (decoder, error) {
+	find, err := listenerIn(keyType, "service_of_local_address")
+	if err != nil {
+		return nil, err
+	}
+	return func(r *row) string {
+		service, listener, ok := env.Resolver.ServiceOfLocalAddress(find(r))
+		if !ok {
+			return "" // and the row stays: a program may be about to add to it
+		}
+		r.alive = func() bool { return env.Resolver.ListenerAlive(listener) }
+		r.serve = func() bool { return env.Resolver.ServiceAlive(service) }
+		r.service = service
+		return service
+	}, nil
+}
+
+// listenerIn finds struct listener_key of bpf/include/listener.h in a key, for the
+// decoder with a name.
+func listenerIn(keyType btf.Type, name string) (func(*row) Listener, error) {
+	address, err := FindField("key", keyType, "key.listener")
+	if err != nil {
+		return nil, fmt.Errorf("%s reads the key's listener and netns: %w", name, err)
+	}
+	netns, err := FindField("key", keyType, "key.netns")
+	if err != nil {
+		return nil, fmt.Errorf("%s reads the key's listener and netns: %w", name, err)
+	}
+	if address.Size != sizeofAddress || netns.Size != 4 {
+		return nil, fmt.Errorf("%w: %s reads struct listener_key of bpf/include/listener.h", errSize, name)
+	}
+	cookie, err := FindField("key", keyType, "key.netns_cookie")
+	hasCookie := err == nil
+	return func(r *row) Listener {
+		listener := Listener{Address: addressOf(address.Bytes(r.key)), Netns: uint32(uintOf(netns.Bytes(r.key)))}
+		if hasCookie {
+			listener.Cookie = uintOf(cookie.Bytes(r.key))
+		}
+		return listener
 	}, nil
 }
 

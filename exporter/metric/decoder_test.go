@@ -75,6 +75,8 @@ func TestDecoders_say_what_a_key_means(t *testing.T) {
 		{"a number with a name of its own", Label{Decode: "static_map", Map: map[string]string{"0x1": "one"}}, u32, raw(uint32(1)), "one"},
 		{"a number without one", Label{Decode: "static_map", Map: map[string]string{"1": "one"}}, u32, raw(uint32(2)), "2"},
 		{"a network namespace", Label{Decode: "netns"}, u32, raw(uint32(7)), "7"},
+		{"whose connection a local address is", Label{Decode: "service_of_local_address"}, listener, raw(ipv4, uint32(1), uint64(2)), "owner of port 8080"},
+		{"a local address that nobody listens on", Label{Decode: "service_of_local_address"}, listener, raw([20]byte{}, uint32(1), uint64(2)), ""},
 		{"a listener's owner", Label{Decode: "service_of_listener"}, listener, raw(ipv4, uint32(1), uint64(2)), "owner of 127.0.0.1:8080"},
 		{"a panic", Label{Decode: "http_status"}, u32, raw(uint32(1)), "panic"},
 		{"a connection taken over", Label{Decode: "http_status"}, u32, raw(uint32(2)), "hijacked"},
@@ -173,18 +175,18 @@ func FuzzDecoders(f *testing.F) {
 	}
 	env := environment(newWorld())
 	env.KernelBTF = kernel(f)
-	family, err := newFamily(m, Source{Key: key, Value: u64}, nil, env, nil)
+	labeler, err := newLabeler(m, key, env)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		raw := make([]byte, key.Size)
 		copy(raw, data)
-		for i, value := range family.labelsOf(raw).values {
+		for i, value := range labeler.of(raw).values {
 			if !utf8.ValidString(value) {
 				t.Errorf("decoder %q made %s of %x", m.Labels[i].Decode, strconv.QuoteToASCII(value), raw)
 			}
 		}
-		clear(family.labels)
+		clear(labeler.known)
 	})
 }

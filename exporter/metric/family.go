@@ -3,7 +3,6 @@
 package metric
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -20,20 +19,20 @@ import (
 // family is one metric with all its series.
 type family struct {
 	definition Definition
-	desc       *prometheus.Desc
-	decoders   []decoder
 	values     []valueField
 	scale      float64
 	layout     *histogram.Layout
 	order      []int // of the labels, by name, as the exposition needs them
 	labelNames []string
 	constant   prometheus.Labels
+	place      int // of the first value field in rowLabels.series
 
-	generation uint64
-	labels     map[string]*rowLabels // by key; valid for one generation
-	series     map[string]*series    // of this scrape; kept for the next, which is much the same
-	sorted     []*series             // as the exposition needs them; nil when one has come or gone
-	retired    map[string]*series    // what rows counted that have left the map
+	series  map[seriesKey]*series // of this scrape; kept for the next, which is much the same
+	sorted  []*series             // as the exposition needs them; nil when one has come or gone
+	retired map[seriesKey]*series // what rows counted that have left the map
+
+	served   *dto.MetricFamily // what the last scrape got; the next changes the numbers
+	snapshot histogram.Snapshot
 }
 
 // valueField is a field of the map's value and, where a metric has several,
@@ -44,51 +43,44 @@ type valueField struct {
 	signed bool
 }
 
-// rowLabels is what a key means.
-type rowLabels struct {
-	series []string // identity of the series, one for each value field
-	values []string
-	alive  func() bool
-	serve  func() bool
+// seriesKey is the identity of a series in its family.
+type seriesKey struct {
+	labels string // rowLabels.id
+	value  int    // which of the value fields
 }
 
 // series is one set of label values with what its rows add up to.
 type series struct {
 	labels []string
-	pairs  []*dto.LabelPair
-	serve  func() bool // whether to keep it, once its rows have left the map
-	signed bool        // sum is an int64
+	pairs  []*dto.LabelPair // labels, where they are shared with other families
+	metric *dto.Metric      // what is served; nil before the first time
+	shown  *float64         // the number in it, if it is no histogram
+	serve  func() bool      // whether to keep it, once its rows have left the map
+	signed bool             // sum is an int64
+	gone   bool             // it had no row in a scrape: another takes its place if they come back
 	rows   int
 	// sum is in the map's unit. Integers add up to the same in any order: a sum of
 	// floats could be one bit lower in the next scrape, which Prometheus would take
 	// for a counter that began anew.
-	sum   uint64
-	most  float64  // gauge: the greatest value or age
-	slots []uint64 // histogram; borrowed from the read buffer until a second row comes
-	owned bool     // slots are the series' own
+	sum    uint64
+	most   float64          // gauge: the greatest value or age
+	counts histogram.Counts // histogram
 }
 
-func newFamily(d Definition, source Source, layout *histogram.Layout, env Environment, constant prometheus.Labels) (*family, error) {
+func newFamily(d Definition, source Source, layout *histogram.Layout, constant prometheus.Labels) (*family, error) {
 	f := &family{
 		definition: d, layout: layout, constant: constant,
 		scale:   float64(Scales[d.Stored]),
-		labels:  map[string]*rowLabels{},
-		series:  map[string]*series{},
-		retired: map[string]*series{},
+		series:  map[seriesKey]*series{},
+		retired: map[seriesKey]*series{},
+		served: &dto.MetricFamily{
+			Name: proto.String(names.Namespace + "_" + d.Name), Help: proto.String(d.Help), Type: familyTypes[d.Type].Enum(),
+		},
 	}
 	if d.Type == Histogram && layout == nil {
 		return nil, fmt.Errorf("a histogram needs buckets")
 	}
-	for i, label := range d.Labels {
-		decoder, err := newDecoder(label, source.Key, env)
-		if err != nil {
-			key := "decode"
-			if errors.Is(err, ErrNoField) {
-				key = "from"
-			}
-			return nil, &Misfit{d.Name, fmt.Sprintf("labels[%d].%s", i, key), fmt.Errorf("label %q: %w", label.Name, err)}
-		}
-		f.decoders = append(f.decoders, decoder)
+	for _, label := range d.Labels {
 		f.labelNames = append(f.labelNames, label.Name)
 	}
 	if err := f.findValues(source); err != nil {
@@ -101,8 +93,11 @@ func newFamily(d Definition, source Source, layout *histogram.Layout, env Enviro
 		f.order = append(f.order, i)
 	}
 	sort.Slice(f.order, func(i, j int) bool { return f.labelNames[f.order[i]] < f.labelNames[f.order[j]] })
-	f.desc = prometheus.NewDesc(names.Namespace+"_"+d.Name, d.Help, f.labelNames, constant)
 	return f, nil
+}
+
+var familyTypes = map[Type]dto.MetricType{
+	Counter: dto.MetricType_COUNTER, Gauge: dto.MetricType_GAUGE, Histogram: dto.MetricType_HISTOGRAM,
 }
 
 func (f *family) findValues(source Source) error {
@@ -144,13 +139,9 @@ func (f *family) checkValue(path string, field Field) error {
 
 // begin starts a scrape: from what the retired rows counted, as long as it
 // should be served.
-func (f *family) begin(generation uint64) {
-	if generation != f.generation || len(f.labels) > 4*len(f.series)+firstBatch {
-		clear(f.labels)
-		f.generation = generation
-	}
+func (f *family) begin() {
 	for _, s := range f.series {
-		*s = series{labels: s.labels, pairs: s.pairs, signed: s.signed}
+		s.rows, s.sum, s.most, s.counts = 0, 0, 0, s.counts[:0]
 	}
 	for id, retired := range f.retired {
 		if retired.serve != nil && !retired.serve() {
@@ -162,73 +153,60 @@ func (f *family) begin(generation uint64) {
 			s = &series{labels: retired.labels, signed: retired.signed}
 			f.series[id], f.sorted = s, nil
 		}
-		s.rows, s.sum, s.slots = retired.rows, retired.sum, retired.slots
+		s.rows, s.sum, s.counts = retired.rows, retired.sum, append(s.counts, retired.counts...)
 	}
 }
 
-// labelsOf says what a key means, from memory if it can.
-func (f *family) labelsOf(key []byte) *rowLabels {
-	if known, ok := f.labels[string(key)]; ok {
-		return known
-	}
-	r := &row{key: key}
-	values := make([]string, 0, len(f.labelNames))
-	for _, decode := range f.decoders {
-		// Prometheus refuses an exposition with anything but UTF-8, and the name of
-		// a process or a file can be any bytes.
-		values = append(values, strings.ToValidUTF8(decode(r), "\uFFFD"))
-	}
-	l := &rowLabels{values: values, alive: r.alive, serve: r.serve}
-	id := strings.Join(values, "\xff") // no label has it: they are all UTF-8
-	for _, v := range f.values {
-		l.series = append(l.series, id+"\xff"+v.label)
-	}
-	f.labels[string(key)] = l
-	return l
-}
-
-func (f *family) seriesOf(in map[string]*series, l *rowLabels, i int) *series {
-	s, ok := in[l.series[i]]
+// seriesOf finds the series of a row's value field, or makes it.
+func (f *family) seriesOf(in map[seriesKey]*series, l *rowLabels, i int) *series {
+	id := seriesKey{l.id, i}
+	s, ok := in[id]
 	if !ok {
 		labels := l.values
 		if f.definition.Values != nil {
 			labels = append(labels[:len(labels):len(labels)], f.values[i].label)
 		}
 		s = &series{labels: labels, serve: l.serve, signed: f.values[i].signed}
-		in[l.series[i]], f.sorted = s, nil
+		in[id] = s
 	}
 	return s
 }
 
-// add adds a row to the series of this scrape and tells whether the row's owner
-// still lives.
-func (f *family) add(key, value []byte) bool {
-	l := f.labelsOf(key)
-	alive := l.alive == nil || l.alive()
+// add adds a row to the series of this scrape.
+func (f *family) add(l *rowLabels, value []byte, alive bool) {
 	if !alive && f.definition.Type == Gauge {
-		return false // what a gauge showed has gone with its owner
+		return // what a gauge showed has gone with its owner
 	}
 	for i := range f.values {
-		f.addValue(f.seriesOf(f.series, l, i), f.values[i].field.Bytes(value), false)
+		s := l.series[f.place+i]
+		if s == nil || s.gone {
+			known := len(f.series)
+			s = f.seriesOf(f.series, l, i)
+			l.series[f.place+i] = s
+			if len(f.series) > known {
+				s.pairs, f.sorted = f.sharedPairs(l), nil
+			}
+		}
+		f.addValue(s, f.values[i].field.Bytes(value))
 	}
-	return alive
 }
 
 // retire adds a row to what is kept of rows that have left the map.
-func (f *family) retire(key, value []byte) {
+func (f *family) retire(l *rowLabels, value []byte) {
 	if f.definition.Type == Gauge {
 		return
 	}
-	l := f.labelsOf(key)
 	for i := range f.values {
-		f.addValue(f.seriesOf(f.retired, l, i), f.values[i].field.Bytes(value), true)
+		f.addValue(f.seriesOf(f.retired, l, i), f.values[i].field.Bytes(value))
 	}
 }
 
-func (f *family) addValue(s *series, value []byte, own bool) {
+func (f *family) addValue(s *series, value []byte) {
 	s.rows++
 	if f.definition.Type == Histogram {
-		f.addSlots(s, numbers(value), own)
+		numbers := numbers(value)
+		s.sum += numbers[0]
+		s.counts = s.counts.Add(numbers[1 : 1+f.layout.Slots()])
 		return
 	}
 	number := uintOf(value)
@@ -279,40 +257,30 @@ func (f *family) value(s *series) float64 {
 	return s.float(s.sum) / f.scale
 }
 
-func (f *family) addSlots(s *series, value []uint64, own bool) {
-	sum, slots := value[0], value[1:1+f.layout.Slots()]
-	s.sum += sum
-	switch {
-	case s.slots == nil && !own:
-		s.slots = slots
-		return
-	case !s.owned:
-		s.slots = append(make([]uint64, 0, len(slots)), s.slots...)
-		s.slots = s.slots[:len(slots)]
-		s.owned = true
-	}
-	for i, n := range slots {
-		s.slots[i] += n
-	}
-}
-
-func (f *family) send(ch chan<- prometheus.Metric) {
+// gather returns what this scrape has added up. The family and all in it are
+// valid until the next call, nil if there is no series.
+func (f *family) gather() *dto.MetricFamily {
 	f.sort()
-	for _, s := range f.sorted {
-		if f.definition.Type == Histogram {
-			ch <- histogram.NewMetric(f.desc, s.pairs, f.layout.Fold(s.slots, s.sum))
-		} else {
-			ch <- &number{f.desc, s.pairs, f.definition.Type, f.value(s)}
-		}
+	if len(f.sorted) == 0 {
+		return nil
 	}
+	for _, s := range f.sorted {
+		if f.definition.Type != Histogram {
+			*s.shown = f.value(s)
+			continue
+		}
+		f.layout.FoldInto(&f.snapshot, s.counts, s.sum)
+		f.snapshot.Write(s.metric.Histogram)
+	}
+	return f.served
 }
 
-// sort drops the series that no row has any more and sorts the others.
-// client_golang sorts them at each scrape, which takes a quarter of its time
-// unless they are in order already.
+// sort drops the series that no row has any more and puts the others in the
+// order of the exposition, that of their label values.
 func (f *family) sort() {
 	for id, s := range f.series {
 		if s.rows == 0 {
+			s.gone = true
 			delete(f.series, id)
 			f.sorted = nil
 		}
@@ -321,46 +289,83 @@ func (f *family) sort() {
 		return
 	}
 	for _, s := range f.series {
-		if s.pairs == nil {
-			s.pairs = f.pairs(s.labels)
+		if s.metric == nil {
+			f.newMetric(s)
 		}
 		f.sorted = append(f.sorted, s)
 	}
 	slices.SortFunc(f.sorted, func(a, b *series) int {
-		return slices.CompareFunc(a.pairs, b.pairs, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetValue(), b.GetValue()) })
+		return slices.CompareFunc(a.metric.Label, b.metric.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetValue(), b.GetValue()) })
 	})
+	f.served.Metric = make([]*dto.Metric, len(f.sorted))
+	for i, s := range f.sorted {
+		f.served.Metric[i] = s.metric
+	}
+}
+
+// newMetric makes what a series is served as. All of it is in one place: a scrape
+// goes through thousands of them.
+func (f *family) newMetric(s *series) {
+	switch f.definition.Type {
+	case Counter:
+		m := &struct {
+			dto.Metric
+			counter dto.Counter
+			value   float64
+		}{}
+		m.counter.Value = &m.value
+		m.Counter = &m.counter
+		s.metric, s.shown = &m.Metric, &m.value
+	case Gauge:
+		m := &struct {
+			dto.Metric
+			gauge dto.Gauge
+			value float64
+		}{}
+		m.gauge.Value = &m.value
+		m.Gauge = &m.gauge
+		s.metric, s.shown = &m.Metric, &m.value
+	case Histogram:
+		m := &struct {
+			dto.Metric
+			histogram dto.Histogram
+		}{}
+		m.Histogram = &m.histogram
+		s.metric = &m.Metric
+	}
+	if s.metric.Label = s.pairs; s.pairs == nil {
+		s.metric.Label = f.pairs(s.labels)
+	}
+}
+
+// sharedPairs returns the labels of a row as the exposition needs them, which are
+// the same for all families that have no label beside.
+func (f *family) sharedPairs(l *rowLabels) []*dto.LabelPair {
+	if f.definition.Values != nil || len(f.constant) > 0 {
+		return nil
+	}
+	if l.pairs == nil {
+		l.pairs = f.pairs(l.values)
+	}
+	return l.pairs
 }
 
 func (f *family) pairs(labels []string) []*dto.LabelPair {
-	pairs := make([]*dto.LabelPair, 0, len(labels)+len(f.constant))
-	for _, i := range f.order {
-		pairs = append(pairs, &dto.LabelPair{Name: proto.String(f.labelNames[i]), Value: proto.String(labels[i])})
+	all := make([]dto.LabelPair, len(labels)+len(f.constant))
+	pairs := make([]*dto.LabelPair, len(all))
+	for i := range all {
+		pairs[i] = &all[i]
 	}
+	for i, label := range f.order {
+		all[i].Name, all[i].Value = &f.labelNames[label], &labels[label]
+	}
+	i := len(labels)
 	for name, value := range f.constant {
-		pairs = append(pairs, &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)})
+		all[i].Name, all[i].Value = &name, &value
+		i++
 	}
 	if len(f.constant) > 0 {
 		sort.Slice(pairs, func(i, j int) bool { return pairs[i].GetName() < pairs[j].GetName() })
 	}
 	return pairs
-}
-
-// number is a counter or a gauge with its label pairs made before.
-type number struct {
-	desc  *prometheus.Desc
-	pairs []*dto.LabelPair
-	kind  Type
-	value float64
-}
-
-func (n *number) Desc() *prometheus.Desc { return n.desc }
-
-func (n *number) Write(out *dto.Metric) error {
-	out.Label = n.pairs
-	if n.kind == Counter {
-		out.Counter = &dto.Counter{Value: proto.Float64(n.value)}
-	} else {
-		out.Gauge = &dto.Gauge{Value: proto.Float64(n.value)}
-	}
-	return nil
 }

@@ -221,8 +221,7 @@ func TestHistogram_that_the_kernel_fills_is_the_one_that_client_golang_would_hav
 	observe(2, "right", 5) // le is inclusive
 	observe(2, "right", 20_000)
 
-	ours, theirs := prometheus.NewPedanticRegistry(), prometheus.NewPedanticRegistry()
-	ours.MustRegister(collector{t, table})
+	ours, theirs := checked(table), prometheus.NewPedanticRegistry()
 	theirs.MustRegister(truth)
 	for _, format := range []string{"text/plain", "application/openmetrics-text;version=1.0.0"} {
 		got, want := get(t, ours, format), get(t, theirs, format)

@@ -103,10 +103,13 @@ func (w *world) ServiceOfProcess(tgid, _ uint32) string {
 	w.questions++
 	return w.names[tgid]
 }
-func (w *world) ProcessAlive(tgid, _ uint32) bool        { return !w.dead[tgid] }
-func (w *world) ServiceAlive(name string) bool           { return !w.forgotten[name] }
-func (w *world) Generation() uint64                      { return w.generation }
-func (w *world) ServiceOfListener(l Listener) string     { return "owner of " + l.Address.String() }
+func (w *world) ProcessAlive(tgid, _ uint32) bool    { return !w.dead[tgid] }
+func (w *world) ServiceAlive(name string) bool       { return !w.forgotten[name] }
+func (w *world) Generation() uint64                  { return w.generation }
+func (w *world) ServiceOfListener(l Listener) string { return "owner of " + l.Address.String() }
+func (w *world) ServiceOfLocalAddress(l Listener) (string, Listener, bool) {
+	return "owner of port " + fmt.Sprint(l.Address.Port()), l, l.Address.Port() != 0
+}
 func (w *world) ListenerAlive(Listener) bool             { return true }
 func (w *world) NetworkNamespace(inode uint32) string    { return fmt.Sprint(inode) }
 func (w *world) Worker(tgid uint32, inode uint64) string { return fmt.Sprint(tgid, "/", inode) }
@@ -128,12 +131,10 @@ func newTable(t testing.TB, source Source, w *world, layouts map[string]*histogr
 	return table
 }
 
-// scrape collects a table as Prometheus would and returns its families.
+// scrape gathers a table as Prometheus would and returns its families.
 func scrape(t testing.TB, table *Table) map[string]*dto.MetricFamily {
 	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(collector{t, table})
-	gathered, err := registry.Gather()
+	gathered, err := checked(table).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,17 +145,10 @@ func scrape(t testing.TB, table *Table) map[string]*dto.MetricFamily {
 	return families
 }
 
-type collector struct {
-	t     testing.TB
-	table *Table
-}
-
-func (collector) Describe(chan<- *prometheus.Desc) {}
-
-func (c collector) Collect(ch chan<- prometheus.Metric) {
-	if err := c.table.Collect(ch); err != nil {
-		c.t.Error(err)
-	}
+// checked lets client_golang check what a table gathers, as a registry does:
+// labels, types, and that no series comes twice.
+func checked(table *Table) prometheus.Gatherer {
+	return prometheus.Gatherers{prometheus.GathererFunc(table.Gather)}
 }
 
 // values maps the label values of each series, joined by commas in the order of

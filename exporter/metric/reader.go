@@ -3,7 +3,7 @@
 package metric
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -12,19 +12,21 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// reader reads all entries of a map with batch look-ups into buffers that it
-// keeps from scrape to scrape.
+// reader reads all entries of a map with batch look-ups, a batch at a time:
+// values of histograms are kilobytes, and all of them would take megabytes.
 type reader struct {
 	keySize, valueSize int
 	cpus               int // values of one key; 1 unless the map is per CPU
 	size               int // entries that the buffers hold
 	keys, values       reflect.Value
-	count              int
 }
 
-// firstBatch is how many entries the buffers hold at first; they double when a
-// map has more.
-const firstBatch = 256
+// The buffers have room for about that many bytes, and for no fewer entries than
+// fewest; they double for a hash map that has more in one bucket.
+const (
+	batchBytes = 32 << 10
+	fewest     = 8
+)
 
 func newReader(m *ebpf.Map) (*reader, error) {
 	r := &reader{keySize: int(m.KeySize()), valueSize: int(m.ValueSize()), cpus: 1}
@@ -38,7 +40,8 @@ func newReader(m *ebpf.Map) (*reader, error) {
 			return nil, fmt.Errorf("values of a per-CPU map must be 64-bit numbers, these have %d bytes", r.valueSize)
 		}
 	}
-	r.grow(min(firstBatch, int(m.MaxEntries())))
+	entries := max(fewest, batchBytes/(r.keySize+r.valueSize*r.cpus))
+	r.grow(min(entries, int(m.MaxEntries())))
 	return r, nil
 }
 
@@ -52,100 +55,81 @@ func (r *reader) grow(size int) {
 	r.values = byteArrays(r.valueSize, size*r.cpus)
 }
 
-// read fills the buffers with all entries of the map.
-func (r *reader) read(m *ebpf.Map) error {
+// read calls f for each entry of the map, until f fails. Key and value are valid
+// until f returns.
+func (r *reader) read(m *ebpf.Map, f func(key, value []byte) error) error {
+	var cursor ebpf.MapBatchCursor
 	for {
-		err := r.readBatches(m)
+		n, err := m.BatchLookup(&cursor, r.keys.Interface(), r.values.Interface(), nil)
+		last := errors.Is(err, ebpf.ErrKeyNotExist)
 		switch {
-		case errors.Is(err, errBufferFull):
+		case isNoSpace(err):
+			// A bucket has more entries than there is room for. The cursor stays there.
 			r.grow(2 * r.size)
+			continue
 		case errors.Is(err, ebpf.ErrNotSupported):
 			// Per-CPU arrays have had batch look-ups since Linux 5.13 only.
-			return r.readOneByOne(m)
-		default:
-			return err
-		}
-	}
-}
-
-var errBufferFull = errors.New("buffer full")
-
-func (r *reader) readBatches(m *ebpf.Map) error {
-	var cursor ebpf.MapBatchCursor
-	r.count = 0
-	for r.count < r.size {
-		keys := r.keys.Slice(r.count, r.size).Interface()
-		values := r.values.Slice(r.count*r.cpus, r.size*r.cpus).Interface()
-		n, err := m.BatchLookup(&cursor, keys, values, nil)
-		r.count += n
-		switch {
-		case errors.Is(err, ebpf.ErrKeyNotExist):
-			r.sumCPUs()
-			return nil
-		case isNoSpace(err): // a bucket has more entries than there is room
-			return errBufferFull
-		case err != nil:
+			return r.readOneByOne(m, f)
+		case err != nil && !last:
 			return fmt.Errorf("read map %q: %w", m, err)
 		}
+		for i := range n {
+			r.sumCPUs(i)
+			if err := f(r.key(i), r.value(i)); err != nil {
+				return err
+			}
+		}
+		if last {
+			return nil
+		}
 	}
-	return errBufferFull
 }
 
-func (r *reader) readOneByOne(m *ebpf.Map) error {
-	r.count = 0
+func (r *reader) readOneByOne(m *ebpf.Map, f func(key, value []byte) error) error {
 	var previous any
-	for key := make([]byte, r.keySize); ; {
-		err := m.NextKey(previous, key)
+	for {
+		err := m.NextKey(previous, r.key(0))
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			r.sumCPUs()
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("read map %q: %w", m, err)
 		}
-		if r.count == r.size {
-			r.grow(2 * r.size)
-			return r.readOneByOne(m)
-		}
-		copy(r.key(r.count), key)
-		values := r.values.Slice(r.count*r.cpus, (r.count+1)*r.cpus).Interface()
-		if err := m.Lookup(key, values); err == nil {
-			r.count++
+		key := bytes.Clone(r.key(0))
+		if err := m.Lookup(key, r.values.Slice(0, r.cpus).Interface()); err == nil {
+			r.sumCPUs(0)
+			if err := f(key, r.value(0)); err != nil {
+				return err
+			}
 		} else if !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("read map %q: %w", m, err)
 		}
-		previous = append([]byte(nil), key...)
+		previous = key
 	}
 }
 
-// sumCPUs adds up the values that each CPU has of a key, number by number, and
-// packs the sums at the front.
-func (r *reader) sumCPUs() {
+// sumCPUs adds up the values that each CPU has of entry i, number by number, in
+// the place of the first.
+func (r *reader) sumCPUs(i int) {
 	if r.cpus == 1 {
 		return
 	}
-	raw := r.rawValues()
-	for i := range r.count {
-		sum := raw[i*r.valueSize : (i+1)*r.valueSize]
-		for offset := 0; offset < r.valueSize; offset += 8 {
-			var total uint64
-			for cpu := range r.cpus {
-				total += binary.NativeEndian.Uint64(raw[(i*r.cpus+cpu)*r.valueSize+offset:])
-			}
-			binary.NativeEndian.PutUint64(sum[offset:], total)
+	sum := numbers(r.value(i))
+	for cpu := 1; cpu < r.cpus; cpu++ {
+		for at, n := range numbers(r.rawValue(i*r.cpus + cpu)) {
+			sum[at] += n
 		}
 	}
-}
-
-func (r *reader) rawValues() []byte {
-	return unsafe.Slice((*byte)(r.values.UnsafePointer()), r.size*r.cpus*r.valueSize)
 }
 
 func (r *reader) key(i int) []byte {
 	return unsafe.Slice((*byte)(r.keys.UnsafePointer()), r.size*r.keySize)[i*r.keySize : (i+1)*r.keySize : (i+1)*r.keySize]
 }
 
-func (r *reader) value(i int) []byte {
-	return r.rawValues()[i*r.valueSize : (i+1)*r.valueSize : (i+1)*r.valueSize]
+func (r *reader) value(i int) []byte { return r.rawValue(i * r.cpus) }
+
+// rawValue is a value in the buffer, where each CPU has one of every key.
+func (r *reader) rawValue(i int) []byte {
+	return unsafe.Slice((*byte)(r.values.UnsafePointer()), r.size*r.cpus*r.valueSize)[i*r.valueSize : (i+1)*r.valueSize : (i+1)*r.valueSize]
 }
 
 // numbers sees a value as 64-bit numbers; map values are aligned to them.

@@ -11,6 +11,10 @@ type Resolver interface {
 	// ServiceOfListener names the service that owns a listener; "" where that is
 	// not known.
 	ServiceOfListener(listener Listener) string
+	// ServiceOfLocalAddress names the service whose listener accepted a connection
+	// with the given address on this machine's side, and that listener. ok is false
+	// where nothing listens there.
+	ServiceOfLocalAddress(local Listener) (service string, listener Listener, ok bool)
 	// ListenerAlive tells whether the listener exists, or has gone so lately that
 	// its last values should still be served.
 	ListenerAlive(listener Listener) bool

@@ -48,9 +48,7 @@ func BenchmarkScrape_of_1000_histograms(b *testing.B) {
 		Definition{Name: "http_request_duration_seconds", Help: "Time.", Type: Histogram, Stored: "nanoseconds", Labels: []Label{
 			process, {Name: "path", From: "key.path", Decode: "string"}, {Name: "status_code", From: "key.status", Decode: "http_status"},
 		}})
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector{b, table})
-	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	handler := promhttp.HandlerFor(prometheus.GathererFunc(table.Gather), promhttp.HandlerOpts{EnableOpenMetrics: true})
 	for _, format := range []struct{ name, accept, encoding string }{
 		{"text", "text/plain;version=0.0.4", ""},
 		{"text with gzip", "text/plain;version=0.0.4", "gzip"},

@@ -5,11 +5,13 @@ package metric
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tcpslo/tcpslo/exporter/histogram"
 )
@@ -37,6 +39,7 @@ type Table struct {
 	env      Environment
 	retire   *Field
 	families []*family
+	labelers []*labeler
 
 	mu       sync.Mutex
 	reader   *reader
@@ -56,12 +59,11 @@ func NewTable(source Source, definitions []Definition, layouts map[string]*histo
 		t.retire = &field
 	}
 	for _, definition := range definitions {
-		f, err := newFamily(definition, source, layouts[definition.Name], env, constLabels)
-		if err != nil {
+		if err := t.addFamily(definition, layouts[definition.Name], constLabels); err != nil {
 			return nil, err
 		}
-		t.families = append(t.families, f)
 	}
+	t.env.KernelBTF = nil // decoders are made
 	reader, err := newReader(t.current())
 	if err != nil {
 		return nil, fmt.Errorf("map %q: %w", source.Name, err)
@@ -76,6 +78,28 @@ func NewTable(source Source, definitions []Definition, layouts map[string]*histo
 		}
 	}
 	return t, nil
+}
+
+// addFamily adds a metric, which shares its labels with those that have the same.
+func (t *Table) addFamily(d Definition, layout *histogram.Layout, constLabels prometheus.Labels) error {
+	f, err := newFamily(d, t.source, layout, constLabels)
+	if err != nil {
+		return err
+	}
+	t.families = append(t.families, f)
+	for _, l := range t.labelers {
+		if reflect.DeepEqual(l.definitions, d.Labels) {
+			l.serve(f)
+			return nil
+		}
+	}
+	l, err := newLabeler(d, t.source.Key, t.env)
+	if err != nil {
+		return err
+	}
+	l.serve(f)
+	t.labelers = append(t.labelers, l)
+	return nil
 }
 
 func (t *Table) current() *ebpf.Map {
@@ -96,76 +120,77 @@ func (t *Table) Entries() int {
 	return t.rows
 }
 
-// Collect reads the map once and sends every metric of the table.
-func (t *Table) Collect(ch chan<- prometheus.Metric) error {
+// Gather reads the map once and returns every metric of the table that has a
+// series, sorted, in the order of their definition. What it returns is valid
+// until the next call: most of the next answer is the same, so that only the
+// numbers are written anew.
+func (t *Table) Gather() ([]*dto.MetricFamily, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.reader.read(t.current()); err != nil {
-		return err
+	t.begin()
+	var err error
+	var leavers int
+	if t.rows, leavers, err = t.add(t.reader, t.current(), t.source.Swap == nil); err != nil {
+		return nil, err
 	}
 	if t.overflow != nil {
-		if err := t.overflow.read(t.source.Overflow); err != nil {
-			return err
+		if _, _, err := t.add(t.overflow, t.source.Overflow, true); err != nil {
+			return nil, err
 		}
 	}
-	t.rows = t.reader.count
-	t.begin()
-	final, dead := t.add(t.reader)
-	finalOverflow, deadOverflow := t.add(t.overflow)
+	var gathered []*dto.MetricFamily
 	for _, f := range t.families {
-		f.send(ch)
-	}
-	t.take(t.overflow, t.source.Overflow, append(finalOverflow, deadOverflow...))
-	if t.source.Swap == nil {
-		return t.take(t.reader, t.source.Map, append(final, dead...))
+		if family := f.gather(); family != nil {
+			gathered = append(gathered, family)
+		}
 	}
 	// Rows of processes that ended, and a map that is filling up with paths, move
 	// to user space now, while it is still known what they mean.
-	if len(dead) > 0 || 2*t.rows > t.Capacity() {
-		return t.drain()
+	if t.source.Swap != nil && (leavers > 0 || 2*t.rows > t.Capacity()) {
+		return gathered, t.drain()
 	}
-	return nil
+	return gathered, nil
 }
 
 func (t *Table) begin() {
 	generation := t.env.Resolver.Generation()
+	for _, l := range t.labelers {
+		l.begin(generation, t.rows)
+	}
 	for _, f := range t.families {
-		f.begin(generation)
+		f.begin()
 	}
 }
 
-// add adds up the rows that were read. It returns those that are final and
-// those whose owner has gone.
-func (t *Table) add(r *reader) (final, dead []int) {
-	if r == nil {
-		return nil, nil
-	}
-	for i := range r.count {
-		key, value := r.key(i), r.value(i)
+// add adds up the rows of a map. Leavers are rows that no program writes to any
+// more, because they are final or their owner has gone: they move to user space
+// if take is set.
+func (t *Table) add(r *reader, m *ebpf.Map, take bool) (rows, leavers int, err error) {
+	err = r.read(m, func(key, value []byte) error {
+		rows++
 		alive := true
-		for _, f := range t.families {
-			alive = f.add(key, value) && alive
+		for _, l := range t.labelers {
+			alive = l.add(key, value) && alive
 		}
-		switch {
-		case t.retire != nil && uintOf(t.retire.Bytes(value)) != 0:
-			final = append(final, i)
-		case !alive:
-			dead = append(dead, i)
+		if alive && (t.retire == nil || uintOf(t.retire.Bytes(value)) == 0) {
+			return nil
 		}
-	}
-	return final, dead
+		if leavers++; !take {
+			return nil
+		}
+		return t.take(m, key, value)
+	})
+	return rows, leavers, err
 }
 
-// take moves rows that no program writes to any more from the map into user
-// space.
-func (t *Table) take(r *reader, m *ebpf.Map, rows []int) error {
-	for _, i := range rows {
-		for _, f := range t.families {
-			f.retire(r.key(i), r.value(i))
-		}
-		if err := m.Delete(r.key(i)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("delete from map %q: %w", t.source.Name, err)
-		}
+// take moves a row from a map into user space. It may do so while the map is
+// read, as the reader has passed the row's bucket.
+func (t *Table) take(m *ebpf.Map, key, value []byte) error {
+	for _, l := range t.labelers {
+		l.retire(key, value)
+	}
+	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("delete from map %q: %w", t.source.Name, err)
 	}
 	return nil
 }
@@ -187,12 +212,5 @@ func (t *Table) drain() error {
 	if err != nil {
 		return err
 	}
-	if err := t.reader.read(old); err != nil {
-		return err
-	}
-	all := make([]int, t.reader.count)
-	for i := range all {
-		all[i] = i
-	}
-	return t.take(t.reader, old, all)
+	return t.reader.read(old, func(key, value []byte) error { return t.take(old, key, value) })
 }

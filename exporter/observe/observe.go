@@ -13,14 +13,18 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tcpslo/tcpslo/bpf"
+	"github.com/tcpslo/tcpslo/exporter/audit"
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/host"
 	"github.com/tcpslo/tcpslo/exporter/metric"
@@ -29,8 +33,9 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/service"
 )
 
-// Observer is everything that observes this machine. It is a
-// prometheus.Collector.
+// Observer is everything that observes this machine. It gathers what the probes
+// have counted; as a prometheus.Collector it tells what is not in a map: what
+// probes cost, and what procfs, sysfs and netlink say.
 type Observer struct {
 	log     *slog.Logger
 	options Options
@@ -38,6 +43,7 @@ type Observer struct {
 	trap    time.Duration
 
 	reloading sync.Mutex // one reload at a time
+	gathering sync.Mutex // what is gathered is in use until it is written
 
 	mu       sync.RWMutex
 	current  *generation
@@ -51,6 +57,7 @@ type generation struct {
 	set      *probe.Set
 	host     *host.Set
 	registry *service.Registry
+	counted  atomic.Pointer[audit.Metrics] // what the audit needs of the last scrape
 	stop     context.CancelFunc
 	stopped  chan struct{}
 	failure  error
@@ -122,6 +129,7 @@ func Check(c *config.Config) error {
 // configuration leaves on, and of the user's own.
 func Definitions(c *config.Config) ([]*probe.Definition, map[string][]byte, error) {
 	var definitions []*probe.Definition
+	var refused []error
 	objects := map[string][]byte{}
 	for _, builtin := range bpf.Probes() {
 		d, err := probe.ReadDefinition(builtin.File, builtin.YAML)
@@ -131,13 +139,16 @@ func Definitions(c *config.Config) ([]*probe.Definition, map[string][]byte, erro
 		if d.Name != discoveryProbe && !c.CollectorEnabled(d.Name, true) {
 			continue
 		}
+		if err := d.Configure(c.Collectors[d.Name].Options); err != nil {
+			refused = append(refused, err)
+		}
 		if objects[d.Name], err = bpf.Object(d.Name); err != nil {
 			return nil, nil, err
 		}
 		definitions = append(definitions, d)
 	}
 	own, err := ownDefinitions(c, objects)
-	if err != nil {
+	if err := errors.Join(append(refused, err)...); err != nil {
 		return nil, nil, err
 	}
 	definitions = append(definitions, own...)
@@ -235,6 +246,9 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.kernel.Remember(); err != nil {
+		return nil, err
+	}
 	g := &generation{plan: from, registry: registry, set: &probe.Set{}, stopped: make(chan struct{})}
 	options, err := o.probeOptions(c, registry)
 	if err != nil {
@@ -248,7 +262,10 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 		}
 		g.set.Probes = append(g.set.Probes, p)
 	}
-	g.host = host.NewSet(from.host, host.Environment{Paths: o.options.Paths, Resolver: registry, Log: o.log})
+	g.host = host.NewSet(from.host, host.Environment{
+		Paths: o.options.Paths, Resolver: registry, Log: o.log,
+		Owners: func() map[uint32]audit.Owner { return owners(registry) }, Counted: g.counted.Load,
+	})
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	ready := make(chan struct{})
@@ -266,7 +283,19 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	case <-g.stopped:
 		return nil, errors.Join(g.failure, g.set.Close(), g.host.Close())
 	}
+	// Loading takes more memory than all that comes later.
+	o.kernel.Forget()
+	debug.FreeOSMemory()
 	return g, nil
+}
+
+// owners are the owners of the listening sockets, by inode.
+func owners(registry *service.Registry) map[uint32]audit.Owner {
+	all := map[uint32]audit.Owner{}
+	for _, l := range registry.Listeners() {
+		all[uint32(l.Inode)] = audit.Owner{PID: l.PID, Service: l.Service}
+	}
+	return all
 }
 
 func (o *Observer) probeOptions(c *config.Config, registry *service.Registry) (probe.Options, error) {
@@ -289,8 +318,9 @@ func (o *Observer) probeOptions(c *config.Config, registry *service.Registry) (p
 
 // mapSizes gives the maps the sizes that the limits ask for.
 func mapSizes(l config.Limits) map[string]uint32 {
-	sizes := map[string]uint32{"goroutines": uint32(l.Connections)}
-	for _, name := range []string{"listeners", "listener_of_sock", "accept_queue_depth", "syn_queue_depth", "handshake_nanoseconds", "synack_retransmits", "accept_wait_nanoseconds"} {
+	sizes := map[string]uint32{"goroutines": uint32(l.Connections), "connections": uint32(l.Connections)}
+	for _, name := range []string{"listeners", "listener_of_sock", "accept_queue_depth", "syn_queue_depth", "handshake_nanoseconds", "synack_retransmits", "accept_wait_nanoseconds",
+		"first_read_nanoseconds", "fastopen_accepts", "fastopen_fallbacks", "fastopen_queues"} {
 		sizes[name] = uint32(l.Listeners)
 	}
 	for _, name := range []string{"queued_connections", "accepted_connections"} { // a few CPUs or workers each
@@ -301,8 +331,7 @@ func mapSizes(l config.Limits) map[string]uint32 {
 
 func (g *generation) close() {
 	g.stop()
-	<-g.stopped
-	g.set.Close()
+	<-g.stopped // which closes the probes
 	g.host.Close()
 }
 
@@ -372,7 +401,25 @@ var (
 	uprobeTrap    = names.UprobeTrap.Desc()
 )
 
-// Collect sends the metrics of all probes.
+// Gather returns the metrics that probes count, sorted by name. The next call
+// changes the numbers in what this one returns, so it waits until done is called.
+// As a prometheus.TransactionalGatherer it comes before the registry that has the
+// Observer as a collector.
+func (o *Observer) Gather() (families []*dto.MetricFamily, done func(), err error) {
+	o.gathering.Lock()
+	defer func() {
+		if done == nil { // a panic
+			o.gathering.Unlock()
+		}
+	}()
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	families, err = o.current.set.Gather()
+	o.current.counted.Store(audit.ReadMetrics(families))
+	return families, o.gathering.Unlock, err
+}
+
+// Collect sends what the probes cost and what collectors read.
 func (o *Observer) Collect(ch chan<- prometheus.Metric) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/internal/testenv"
@@ -79,15 +80,21 @@ func (s *server) serve(t *testing.T, n int) {
 
 func gather(t *testing.T, o *Observer) map[string]*dto.MetricFamily {
 	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
+	registry := prometheus.NewRegistry()
 	registry.MustRegister(o)
-	gathered, err := registry.Gather()
+	all := prometheus.NewMultiTRegistry(o, prometheus.ToTransactionalGatherer(registry))
+	gathered, done, err := all.Gather()
+	defer done()
+	if err == nil {
+		// What a registry would check.
+		gathered, err = prometheus.Gatherers{prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return gathered, nil })}.Gather()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	families := map[string]*dto.MetricFamily{}
 	for _, family := range gathered {
-		families[family.GetName()] = family
+		families[family.GetName()] = proto.Clone(family).(*dto.MetricFamily)
 	}
 	return families
 }

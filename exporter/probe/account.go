@@ -5,11 +5,15 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tcpslo/tcpslo/exporter/metric"
 	"github.com/tcpslo/tcpslo/exporter/names"
@@ -113,27 +117,71 @@ func (p *Probe) account(ch chan<- prometheus.Metric) {
 	}
 }
 
-// Set is all loaded probes. It is a prometheus.Collector.
+// Set is all loaded probes. It gathers what they have counted; as a
+// prometheus.Collector it tells what that costs.
 type Set struct {
 	Probes []*Probe
+
+	mu       sync.Mutex
+	gathered map[string]gathering // by probe, of the last scrape
+}
+
+// gathering is how the last scrape of a probe went.
+type gathering struct {
+	took   time.Duration
+	failed bool
+}
+
+// Gather returns the metrics of every probe, sorted by name. Probes are read at the
+// same time, and one that fails does not stop the others. What Gather returns is
+// valid until the next call: most of the next answer is the same, so only the
+// numbers are written anew, and not checked as a prometheus.Registry does.
+func (s *Set) Gather() ([]*dto.MetricFamily, error) {
+	families, took, failed := make([][]*dto.MetricFamily, len(s.Probes)), make([]time.Duration, len(s.Probes)), make([]error, len(s.Probes))
+	var wait sync.WaitGroup
+	for i, p := range s.Probes {
+		wait.Go(func() {
+			began := time.Now()
+			families[i], failed[i] = p.Gather()
+			took[i] = time.Since(began)
+		})
+	}
+	wait.Wait()
+	gathered := make(map[string]gathering, len(s.Probes))
+	for i, p := range s.Probes {
+		if failed[i] != nil {
+			p.options.Log.Error("collector failed", "collector", p.Definition.Name, "error", failed[i])
+		}
+		gathered[p.Definition.Name] = gathering{took[i], failed[i] != nil}
+	}
+	s.mu.Lock()
+	s.gathered = gathered
+	s.mu.Unlock()
+	all := slices.Concat(families...)
+	slices.SortFunc(all, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return all, nil
 }
 
 // Describe sends nothing: which metrics there are depends on the probes.
 func (s *Set) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends the metrics of every probe, and how long each took and whether
-// it succeeded. One that fails does not stop the others.
+// Collect sends what each probe costs and loses, and how long the last Gather
+// took with it and whether it succeeded.
 func (s *Set) Collect(ch chan<- prometheus.Metric) {
+	s.mu.Lock()
+	gathered := s.gathered
+	s.mu.Unlock()
 	for _, p := range s.Probes {
-		began := time.Now()
-		err := p.Collect(ch)
-		success := 1.0
-		if err != nil {
-			success = 0
-			p.options.Log.Error("collector failed", "collector", p.Definition.Name, "error", err)
-		}
 		p.account(ch)
-		ch <- prometheus.MustNewConstMetric(durationDesc, prometheus.GaugeValue, time.Since(began).Seconds(), p.Definition.Name)
+		last, ok := gathered[p.Definition.Name]
+		if !ok {
+			continue
+		}
+		success := 1.0
+		if last.failed {
+			success = 0
+		}
+		ch <- prometheus.MustNewConstMetric(durationDesc, prometheus.GaugeValue, last.took.Seconds(), p.Definition.Name)
 		ch <- prometheus.MustNewConstMetric(successDesc, prometheus.GaugeValue, success, p.Definition.Name)
 	}
 }

@@ -38,6 +38,7 @@ func (d *Definition) check() strictyaml.Errors {
 	if len(d.Programs)+len(d.Iterators) == 0 {
 		c.fail("", "a probe needs programs, iterators or a go_function")
 	}
+	c.options()
 	c.programs()
 	if d.Executable != nil {
 		c.executables(d.Executable)

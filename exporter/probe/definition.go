@@ -20,6 +20,7 @@ type Definition struct {
 	Help       string              `yaml:"help,required"`
 	Object     string              `yaml:"object"` // file beside the YAML; NAME.bpf.o where empty
 	GoFunction *GoFunction         `yaml:"go_function"`
+	Options    map[string]Option   `yaml:"options"`
 	Programs   []Program           `yaml:"programs"`
 	Iterators  []Iterator          `yaml:"iterators"`
 	Executable *ExecutableValues   `yaml:"executables"`
@@ -27,6 +28,8 @@ type Definition struct {
 	Metrics    []metric.Definition `yaml:"metrics"`
 
 	File string `yaml:"-"` // where the definition was read from
+	// Values are those of the options: their defaults, unless Configure has set others.
+	Values map[string]uint64 `yaml:"-"`
 
 	document *strictyaml.Document
 }
@@ -154,8 +157,8 @@ func (v *Variant) checkSite(n *strictyaml.Node) error {
 	if inCaller := v.At == AtBeforeCall || v.At == AtAfterCall || v.At == AtInlined; inCaller != (v.In != "") {
 		return n.Errorf("\"in\" names the function that calls and goes with \"at: %s\", %s or %s", AtBeforeCall, AtAfterCall, AtInlined)
 	}
-	if (v.At == AtClosure) != (v.Calling != "") {
-		return n.Errorf("%q goes with \"at: %s\": the function that the closure calls", "calling", AtClosure)
+	if closure := v.At == AtClosure || v.At == AtLastClosure; closure != (v.Calling != "") {
+		return n.Errorf("%q goes with \"at: %s\" or %s: the function that the closure calls", "calling", AtClosure, AtLastClosure)
 	}
 	return nil
 }
@@ -176,5 +179,6 @@ func ReadDefinition(file string, data []byte) (*Definition, error) {
 	if errs := d.check(); len(errs) > 0 {
 		return nil, errs
 	}
+	d.defaults()
 	return d, nil
 }

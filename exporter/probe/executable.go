@@ -93,6 +93,7 @@ func (p *Probe) Observe(t Target) (*Executable, error) {
 	if err := x.fillValue(); err != nil {
 		return nil, err
 	}
+	x.target.File = nil // everything is found, and it may be megabytes
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -143,6 +144,12 @@ func findSites(file *goexe.Executable, v Variant) ([]goexe.Site, error) {
 		return []goexe.Site{site}, err
 	case AtClosure:
 		closure, err := file.ClosureCalling(function, v.Calling)
+		if err != nil {
+			return nil, err
+		}
+		function = closure.Name
+	case AtLastClosure:
+		closure, err := file.LastClosureCalling(function, v.Calling)
 		if err != nil {
 			return nil, err
 		}

@@ -56,9 +56,12 @@ const (
 	AtInlined    = "inlined"     // the body of the function where it was inlined into the function named by "in"; no arguments
 	AtAfterCall  = "after_call"  // behind each call of the function in the function named by "in"
 	AtClosure    = "closure"     // entry of the closure of the function that calls "calling"
+
+	// AtLastClosure is AtClosure for the last of several, in the order of the source.
+	AtLastClosure = "last_closure"
 )
 
-var sitePlaces = []string{AtEntry, AtReturn, AtBeforeCall, AtAfterCall, AtInlined, AtClosure}
+var sitePlaces = []string{AtEntry, AtReturn, AtBeforeCall, AtAfterCall, AtInlined, AtClosure, AtLastClosure}
 
 // Requires says what a variant needs of the running kernel.
 type Requires struct {

@@ -25,12 +25,11 @@ var ErrUnavailable = errors.New("not available on this kernel")
 // Kernel is what the engine knows of the running kernel, read once and shared
 // by all probes.
 type Kernel struct {
-	BTF   *btf.Spec
+	BTF   *btf.Spec // nil while it is forgotten
 	cache *btf.Cache
 
-	symbolsOnce sync.Once
-	symbols     []symbol
-	symbolsErr  error
+	mu      sync.Mutex
+	symbols []symbol
 
 	uprobeMulti func() error
 }
@@ -44,30 +43,50 @@ type symbol struct {
 // OpenKernel reads the BTF of the running kernel. Without BTF nothing can be
 // observed, and the error says what to do.
 func OpenKernel() (*Kernel, error) {
+	k := &Kernel{uprobeMulti: sync.OnceValue(func() error { return features.HaveBPFLinkUprobeMulti() })}
+	return k, k.Remember()
+}
+
+// Remember reads what loading probes takes, after it was forgotten.
+func (k *Kernel) Remember() error {
+	if k.BTF != nil {
+		return nil
+	}
 	cache := btf.NewCache()
 	spec, err := cache.Kernel()
 	if err != nil {
-		return nil, fmt.Errorf("read the kernel's type data (BTF): %w; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, as those of Debian 11, Ubuntu 20.10, RHEL 8.2 and later are (see /sys/kernel/btf/vmlinux)", err)
+		return fmt.Errorf("read the kernel's type data (BTF): %w; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y, as those of Debian 11, Ubuntu 20.10, RHEL 8.2 and later are (see /sys/kernel/btf/vmlinux)", err)
 	}
-	return &Kernel{
-		BTF:         spec,
-		cache:       cache,
-		uprobeMulti: sync.OnceValue(func() error { return features.HaveBPFLinkUprobeMulti() }),
-	}, nil
+	k.BTF, k.cache = spec, cache
+	return nil
 }
 
-// readSymbols reads /proc/kallsyms once.
+// Forget gives back the memory of what only loading probes takes: symbols and
+// types are ten megabytes each. Symbols are read again where they are needed
+// again; Remember comes before the next probe is loaded.
+func (k *Kernel) Forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.symbols, k.BTF, k.cache = nil, nil, nil
+}
+
+// readSymbols reads /proc/kallsyms once, until Forget.
 func (k *Kernel) readSymbols() ([]symbol, error) {
-	k.symbolsOnce.Do(func() {
-		file, err := os.Open("/proc/kallsyms")
-		if err != nil {
-			k.symbolsErr = err
-			return
-		}
-		defer file.Close()
-		k.symbols, k.symbolsErr = parseSymbols(file)
-	})
-	return k.symbols, k.symbolsErr
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.symbols != nil {
+		return k.symbols, nil
+	}
+	file, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	symbols, err := parseSymbols(file)
+	if err == nil {
+		k.symbols = symbols
+	}
+	return symbols, err
 }
 
 func parseSymbols(r io.Reader) ([]symbol, error) {

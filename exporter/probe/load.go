@@ -13,7 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tcpslo/tcpslo/exporter/histogram"
 	"github.com/tcpslo/tcpslo/exporter/metric"
@@ -172,6 +172,9 @@ func (p *Probe) start() error {
 	if loaded == 0 && !unavailable {
 		return fmt.Errorf("probe %q: %w", p.Definition.Name, errors.Join(failures...))
 	}
+	// All is loaded that ever will be; what is left to do needs types alone.
+	p.spec.Programs, p.spec.Variables = nil, nil
+	p.options.Environment.KernelBTF = nil
 	for _, failure := range failures {
 		p.options.Log.Info("a part of a probe is not available", "probe", p.Definition.Name, "reason", failure)
 	}
@@ -321,8 +324,9 @@ func (p *Probe) Drain(name string) error {
 	return fmt.Errorf("no metric reads a map %q", name)
 }
 
-// Collect runs the iterators of a scrape and sends all metrics.
-func (p *Probe) Collect(ch chan<- prometheus.Metric) error {
+// Gather runs the iterators of a scrape and returns all metrics that read maps.
+// What it returns is valid until the next call.
+func (p *Probe) Gather() ([]*dto.MetricFamily, error) {
 	var errs []error
 	for _, it := range p.iterators {
 		if it.Run == OnScrape {
@@ -331,12 +335,12 @@ func (p *Probe) Collect(ch chan<- prometheus.Metric) error {
 			}
 		}
 	}
+	var gathered []*dto.MetricFamily
 	for _, t := range p.tables {
-		if err := t.Collect(ch); err != nil {
-			errs = append(errs, err)
-		}
+		families, err := t.Gather()
+		gathered, errs = append(gathered, families...), append(errs, err)
 	}
-	return errors.Join(errs...)
+	return gathered, errors.Join(errs...)
 }
 
 // Close detaches everything and releases the maps.
@@ -347,18 +351,16 @@ func (p *Probe) Close() error {
 		return nil
 	}
 	p.closed = true
-	for x := range p.executables {
-		x.detach()
-	}
-	// Each perf uprobe or trampoline waits for the kernel when it is detached: all
-	// of them at once take as long as one.
-	var wait sync.WaitGroup
+	// Each link waits for the kernel when it is closed: all of them at once take as
+	// long as the slowest one.
+	var links []link.Link
 	for _, program := range p.programs {
-		for _, l := range program.links {
-			wait.Go(func() { l.Close() })
-		}
+		links = append(links, program.links...)
 	}
-	wait.Wait()
+	for x := range p.executables {
+		links = append(links, x.forget()...)
+	}
+	closeAll(links)
 	for _, program := range p.programs {
 		for _, f := range program.functions {
 			f.Close()

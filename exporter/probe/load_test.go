@@ -19,7 +19,10 @@ import (
 // resolver answers nothing: the tests here look at maps and programs.
 type resolver struct{}
 
-func (resolver) ServiceOfListener(metric.Listener) string             { return "test" }
+func (resolver) ServiceOfListener(metric.Listener) string { return "test" }
+func (resolver) ServiceOfLocalAddress(l metric.Listener) (string, metric.Listener, bool) {
+	return "test", l, true
+}
 func (resolver) ListenerAlive(metric.Listener) bool                   { return true }
 func (resolver) NetworkNamespace(uint32) string                       { return "" }
 func (resolver) Worker(uint32, uint64) string                         { return "" }
@@ -86,12 +89,12 @@ func TestBuilt_in_probes_load_and_attach(t *testing.T) {
 	}
 }
 
-// gather collects a set as Prometheus would.
+// gather gathers a set as Prometheus would, and lets client_golang check it.
 func gather(t testing.TB, set *probe.Set) map[string]*dto.MetricFamily {
 	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(set)
-	gathered, err := registry.Gather()
+	costs := prometheus.NewRegistry()
+	costs.MustRegister(set)
+	gathered, err := prometheus.Gatherers{prometheus.GathererFunc(set.Gather), costs}.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

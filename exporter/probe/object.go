@@ -42,6 +42,11 @@ func (p *Probe) checkObject() error {
 		}
 		needs(at+".map", it.Map)
 	}
+	for _, name := range slices.Sorted(maps.Keys(d.Options)) {
+		if err := checkOption(name, p.spec.Variables); err != nil {
+			errs = append(errs, d.errorf(fmt.Sprintf("options.%q:", name), "%v", err))
+		}
+	}
 	read := map[string]bool{}
 	for i, m := range d.Metrics {
 		at := fmt.Sprintf("metrics[%d]", i)
@@ -162,8 +167,8 @@ func (p *Probe) layout(m metric.Definition) (*histogram.Layout, error) {
 }
 
 // setVariables fills the constants that an object may declare: the address
-// ranges ksym_begin_NAME and ksym_end_NAME of kernel functions, and what a
-// uprobe trap costs.
+// ranges ksym_begin_NAME and ksym_end_NAME of kernel functions, what a uprobe trap
+// costs, and the options.
 func (p *Probe) setVariables() error {
 	for name, variable := range p.spec.Variables {
 		var value uint64
@@ -173,6 +178,8 @@ func (p *Probe) setVariables() error {
 			_, value, _ = p.options.Kernel.SymbolRange(symbol)
 		} else if name == "uprobe_trap_nanoseconds" {
 			value = p.options.TrapNanoseconds
+		} else if option, ok := p.Definition.Values[name]; ok {
+			value = option
 		} else {
 			continue
 		}

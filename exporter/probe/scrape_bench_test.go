@@ -28,9 +28,10 @@ func BenchmarkScrape_of_1000_listeners(b *testing.B) {
 		}
 		b.Cleanup(func() { l.Close() })
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(set)
-	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	costs := prometheus.NewRegistry()
+	costs.MustRegister(set)
+	gatherer := prometheus.NewMultiTRegistry(prometheus.ToTransactionalGatherer(prometheus.GathererFunc(set.Gather)), prometheus.ToTransactionalGatherer(costs))
+	handler := promhttp.HandlerForTransactional(gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true})
 	b.ReportAllocs()
 	before := processorTime(b)
 	for b.Loop() {

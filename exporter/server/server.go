@@ -5,7 +5,6 @@
 package server
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tcpslo/tcpslo/exporter/observe"
 )
@@ -22,7 +20,7 @@ import (
 // Options of the HTTP interface.
 type Options struct {
 	Observer    *observe.Observer
-	Gatherer    prometheus.Gatherer
+	Gatherer    prometheus.TransactionalGatherer
 	Log         *slog.Logger
 	MetricsPath string
 	MaxRequests int          // /metrics requests answered at once; 0 for no limit
@@ -37,12 +35,7 @@ func New(o Options) (http.Handler, error) {
 		return nil, fmt.Errorf("--web.telemetry-path=%s must begin with a slash and be none of %s or /", o.MetricsPath, strings.Join(ownPaths, ", "))
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+o.MetricsPath, buffered(promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(o.Log.Handler(), slog.LevelError),
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: o.MaxRequests,
-		EnableOpenMetrics:   true,
-	})))
+	mux.Handle("GET "+o.MetricsPath, newMetricsHandler(o.Gatherer, o.MaxRequests, o.Log))
 	landing := &landingPage{observer: o.Observer, metricsPath: o.MetricsPath, api: o.API}
 	mux.Handle("GET /{$}", landing)
 	// The exporter listens only once everything is attached: it is ready when it
@@ -63,23 +56,6 @@ func New(o Options) (http.Handler, error) {
 	}
 	return mux, nil
 }
-
-// buffered gathers what a handler writes: an exposition of megabytes would go out
-// in pieces of 4 KiB.
-func buffered(handler http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		out := bufio.NewWriterSize(w, 64<<10)
-		handler.ServeHTTP(&bufferedWriter{w, out}, r)
-		out.Flush() //nolint:errcheck // the client has gone
-	})
-}
-
-type bufferedWriter struct {
-	http.ResponseWriter
-	out *bufio.Writer
-}
-
-func (w *bufferedWriter) Write(b []byte) (int, error) { return w.out.Write(b) }
 
 // ownPaths can't be the path of the metrics.
 var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/probes"}

@@ -27,7 +27,7 @@ func handler(t *testing.T, o server.Options) http.Handler {
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "answers_total", Help: "Answers."})
 	counter.Add(42)
 	registry.MustRegister(counter)
-	o.Gatherer, o.Log, o.MetricsPath = registry, slog.New(slog.DiscardHandler), "/metrics"
+	o.Gatherer, o.Log, o.MetricsPath = prometheus.ToTransactionalGatherer(registry), slog.New(slog.DiscardHandler), "/metrics"
 	h, err := server.New(o)
 	if err != nil {
 		t.Fatal(err)

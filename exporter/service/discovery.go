@@ -38,7 +38,9 @@ type Discovery struct {
 
 // NewDiscovery prepares the discovery of services.
 func NewDiscovery(r *Registry, log *slog.Logger) *Discovery {
-	return &Discovery{registry: r, log: log, events: make(chan func(), 256), done: make(chan struct{})}
+	d := &Discovery{registry: r, log: log, events: make(chan func(), 256), done: make(chan struct{})}
+	r.meet = func(tgid uint32) { d.after(0, func() { d.meets(tgid) }) }
+	return d
 }
 
 func (d *Discovery) goProbes() []*probe.Probe {
@@ -48,7 +50,7 @@ func (d *Discovery) goProbes() []*probe.Probe {
 }
 
 // Run attaches the probes in set to what runs now and to what will, until the
-// context ends. events is the ring buffer of the probe "service", wishes that
+// context ends; then it closes them. events is the ring buffer of the probe "service", wishes that
 // of the probe "http" or nil. ready is called when the processes that run now
 // have been seen.
 func (d *Discovery) Run(ctx context.Context, set *probe.Set, events, wishes *ebpf.Map, ready func()) error {
@@ -100,7 +102,8 @@ func (d *Discovery) Run(ctx context.Context, set *probe.Set, events, wishes *ebp
 		case <-leases:
 			d.yield()
 		case <-ctx.Done():
-			d.detachAll()
+			wait.Wait()
+			d.close(set)
 			return nil
 		case do := <-d.events:
 			do()
@@ -211,6 +214,16 @@ func (d *Discovery) executes(tgid uint32) {
 	r.processes[tgid] = p
 	p.facts.Ports = r.portsOf(tgid)
 	r.join(p)
+}
+
+// meets examines a process that no event has told of.
+func (d *Discovery) meets(tgid uint32) {
+	d.registry.mu.Lock()
+	_, known := d.registry.processes[tgid]
+	d.registry.mu.Unlock()
+	if !known {
+		d.executes(tgid)
+	}
 }
 
 // executable returns what is known of the file that a process was seen to
@@ -339,15 +352,12 @@ func (d *Discovery) forget(x *executable) {
 	}
 }
 
-// detachAll detaches the probes from all executables at once.
-func (d *Discovery) detachAll() {
-	var wait sync.WaitGroup
-	for _, x := range d.registry.executables {
-		for _, attached := range x.attached {
-			wait.Go(func() { attached.Close() })
-		}
+// close closes the probes, which detaches all of them at once, and then lets go of
+// the executables.
+func (d *Discovery) close(set *probe.Set) {
+	if err := set.Close(); err != nil {
+		d.log.Error("probes can't be closed", "error", err)
 	}
-	wait.Wait()
 	for _, x := range d.registry.executables {
 		if x.file != nil {
 			x.file.Close()
@@ -395,7 +405,7 @@ func (d *Discovery) closes(inode uint64) {
 	if len(l.sockets) == 0 {
 		l.gone = departure{at: r.now()}
 	}
-	r.generation++
+	r.newGeneration()
 }
 
 // adopt finds the processes that hold the sockets of one that has ended.
@@ -421,23 +431,30 @@ func (r *Registry) join(p *process) {
 	s := r.serviceNamed(p.service)
 	s.processes++
 	s.gone = departure{}
-	r.generation++
+	changes := r.questioned[p.tgid]
 	for _, socket := range r.sockets {
 		if socket.owner == p.tgid && !socket.closed {
 			r.listenerOf(socket.listener).service = p.service
+			changes = true
 		}
+	}
+	if changes {
+		r.newGeneration()
 	}
 }
 
+// leave begins no generation: an ended process keeps its name.
 func (r *Registry) leave(p *process) {
 	delete(r.processes, p.tgid)
 	delete(r.descriptors, p.tgid)
-	r.ended[processKey{p.tgid, p.executable.number}] = &ended{p.service, departure{at: r.now()}}
+	gone := ended{p.service, departure{at: r.now()}}
+	for _, number := range []uint32{p.executable.number, 0} {
+		r.ended[processKey{p.tgid, number}] = &gone
+	}
 	s := r.serviceNamed(p.service)
 	if s.processes--; s.processes == 0 {
 		s.gone = departure{at: r.now()}
 	}
-	r.generation++
 }
 
 // rename finds the service of a process anew, after something that it is
@@ -463,5 +480,5 @@ func (r *Registry) SetConfig(c *config.Config) {
 	for _, p := range r.processes {
 		r.rename(p)
 	}
-	r.generation++
+	r.newGeneration()
 }

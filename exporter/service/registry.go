@@ -7,6 +7,7 @@
 package service
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -19,10 +20,12 @@ import (
 type Registry struct {
 	ownNetns uint32
 	now      func() time.Time
+	meet     func(tgid uint32) // asks for a process to be examined; nil without discovery
 
 	mu          sync.Mutex
 	config      *config.Config
 	generation  uint64
+	questioned  map[uint32]bool // processes asked about in this generation: the others may come and go without a new one
 	processes   map[uint32]*process
 	ended       map[processKey]*ended // processes that ended, until their counts are served
 	executables map[fileKey]*executable
@@ -34,7 +37,8 @@ type Registry struct {
 	paths       *route.Limiter
 }
 
-// processKey tells a process from a later one with the same number.
+// processKey tells a process from a later one with the same number, as far as the
+// executable is known; 0 stands for any.
 type processKey struct{ tgid, executable uint32 }
 
 // ended is what a process was.
@@ -114,7 +118,8 @@ func New(c *config.Config) (*Registry, error) {
 		processes: map[uint32]*process{}, ended: map[processKey]*ended{},
 		executables: map[fileKey]*executable{}, numbers: map[uint32]*executable{},
 		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{}, descriptors: map[uint32]map[uint64]int{},
-		services: map[string]*service{}, paths: route.NewLimiter(c.Limits.PathsPerService),
+		services: map[string]*service{}, questioned: map[uint32]bool{},
+		paths: route.NewLimiter(c.Limits.PathsPerService),
 	}, nil
 }
 
@@ -125,6 +130,12 @@ func (r *Registry) Generation() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.generation
+}
+
+// newGeneration says that an answer given before may be another one now.
+func (r *Registry) newGeneration() {
+	r.generation++
+	clear(r.questioned)
 }
 
 // NetworkNamespace is "" for the exporter's own namespace.
@@ -140,6 +151,30 @@ func (r *Registry) ServiceOfListener(l metric.Listener) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.listenerOf(l).service
+}
+
+// ServiceOfLocalAddress names the service that accepted a connection with a local
+// address, and its listener: the one of this very address, else the one of every
+// address. [::] serves IPv4 too, unless the listener was told otherwise. An open
+// listener comes before one that has gone.
+func (r *Registry) ServiceOfLocalAddress(local metric.Listener) (service string, listener metric.Listener, ok bool) {
+	addresses := []netip.Addr{local.Address.Addr(), netip.IPv6Unspecified()}
+	if local.Address.Addr().Is4() {
+		addresses = []netip.Addr{local.Address.Addr(), netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, address := range addresses {
+		local.Address = netip.AddrPortFrom(address, local.Address.Port())
+		known, found := r.listeners[local]
+		if found && (!ok || len(known.sockets) > 0) {
+			service, listener, ok = known.service, local, true
+		}
+		if found && len(known.sockets) > 0 {
+			break
+		}
+	}
+	return service, listener, ok
 }
 
 // listenerOf returns a listener. One that was never announced is taken for one
@@ -201,7 +236,7 @@ func (r *Registry) descriptor(tgid uint32, inode uint64) (fd int, held bool) {
 // own makes a process the owner of a socket.
 func (r *Registry) own(s *socket, tgid uint32) {
 	s.owner, s.orphan = tgid, false
-	r.generation++
+	r.newGeneration()
 	if p, ok := r.processes[tgid]; ok {
 		p.facts.Ports = r.portsOf(tgid)
 		r.rename(p)
@@ -221,10 +256,11 @@ func (r *Registry) portsOf(tgid uint32) []uint16 {
 }
 
 // ServiceOfProcess names the service of a process that executes the executable
-// with a number.
+// with a number, or any where that is 0.
 func (r *Registry) ServiceOfProcess(tgid, number uint32) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.questioned[tgid] = true
 	p, ok := r.processes[tgid]
 	if ok && (number == 0 || p.executable != nil && p.executable.number == number) {
 		return p.service
@@ -235,7 +271,25 @@ func (r *Registry) ServiceOfProcess(tgid, number uint32) string {
 	if x, ok := r.numbers[number]; ok {
 		return x.name()
 	}
+	if number == 0 && tgid != 0 {
+		return r.stranger(tgid)
+	}
 	return ""
+}
+
+// stranger names the service of a process that neither executed a program nor
+// listened since the exporter was started: one that was forked, such as the
+// worker of a pre-forking server. It is none the next time.
+func (r *Registry) stranger(tgid uint32) string {
+	x, err := executableOf(tgid)
+	if err != nil {
+		return "" // it has ended, or is a thread of the kernel
+	}
+	if r.meet != nil {
+		r.meet(tgid)
+	}
+	name, _ := r.config.ServiceFor(factsOf(tgid, x.path))
+	return name
 }
 
 // ProcessAlive tells whether a process runs and executes the executable with a
@@ -250,8 +304,13 @@ func (r *Registry) ProcessAlive(tgid, number uint32) bool {
 	return processExists(tgid) // seen by a probe before the event has come
 }
 
-// ServiceAlive tells whether a service's values should be served.
+// ServiceAlive tells whether a service's values should be served. Those of
+// processes that are not known always are: the sum must not step back when one
+// of them ends.
 func (r *Registry) ServiceAlive(name string) bool {
+	if name == "" {
+		return true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, ok := r.services[name]
@@ -269,7 +328,7 @@ func (r *Registry) Served() {
 		// Forgotten too early, it would be met again as one that has just gone.
 		if dead := l.replaced || !l.gone.keep(now, retention); dead && !l.asked {
 			delete(r.listeners, identity)
-			r.generation++
+			r.newGeneration()
 		}
 		l.asked = false
 	}

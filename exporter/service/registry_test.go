@@ -69,6 +69,31 @@ func TestRegistry_names_a_listener_after_the_process_that_listens(t *testing.T) 
 	}
 }
 
+// On a machine where processes come and go all the time, labels must not be made
+// anew at each scrape.
+func TestRegistry_renews_labels_only_when_one_may_have_changed(t *testing.T) {
+	r, d, _ := registry(t, "")
+	const shop, compiler = 1 << 30, 1<<30 + 1
+	x := newExecutable(1, "/bin/shop")
+	changes := func(do func()) bool {
+		before := r.Generation()
+		do()
+		return r.Generation() != before
+	}
+	if r.ServiceOfProcess(shop, 1); !changes(func() { runs(r, shop, x) }) {
+		t.Error("a process that was asked about gets another name, and labels are kept")
+	}
+	if changes(func() { runs(r, compiler, newExecutable(2, "/bin/cc")); d.ends(compiler) }) {
+		t.Error("a process that nobody asked about comes and goes, and labels are not kept")
+	}
+	if r.ServiceOfProcess(shop, 1); changes(func() { d.ends(shop) }) || r.ServiceOfProcess(shop, 1) != "shop" {
+		t.Error("a process ends and keeps its name, and labels are not kept")
+	}
+	if !changes(func() { runs(r, shop, newExecutable(3, "/bin/desk")) }) {
+		t.Error("a process that was asked about executes another program, and labels are kept")
+	}
+}
+
 func TestRegistry_keeps_what_has_gone_until_a_scrape_has_seen_it(t *testing.T) {
 	const retention = 30 * time.Second
 	r, d, now := registry(t, "limits: {series_retention: 30s}")
@@ -97,6 +122,51 @@ func TestRegistry_keeps_what_has_gone_until_a_scrape_has_seen_it(t *testing.T) {
 	}
 }
 
+func TestRegistry_names_a_process_that_has_ended_without_its_executable(t *testing.T) {
+	const tgid = 1 << 30
+	r, d, now := registry(t, "limits: {series_retention: 30s}")
+	runs(r, tgid, newExecutable(3, "/bin/shop"))
+	d.ends(tgid)
+	if got := r.ServiceOfProcess(tgid, 0); got != "shop" {
+		t.Errorf("the process that has ended is %q, want shop", got)
+	}
+	runs(r, tgid, newExecutable(4, "/bin/desk"))
+	if got := r.ServiceOfProcess(tgid, 0); got != "desk" {
+		t.Errorf("the next process with the number is %q, want desk", got)
+	}
+	d.ends(tgid)
+	now.advance(31 * time.Second)
+	r.Served()
+	if got := r.ServiceOfProcess(tgid, 0); got != "" || len(r.ended) > 0 {
+		t.Errorf("long after it has ended it is %q, %d are kept; want none", got, len(r.ended))
+	}
+	if !r.ServiceAlive("") {
+		t.Error("what is counted for unknown processes goes when one of them ends")
+	}
+}
+
+// The test is a process of which no event has told the registry, as a process
+// that was forked and executes nothing is.
+func TestRegistry_names_a_process_that_was_forked(t *testing.T) {
+	r, d, _ := registry(t, "services: [{name: shop, match: {executable: '*/service.test'}}]")
+	tgid := uint32(os.Getpid())
+	if got := r.ServiceOfProcess(tgid, 0); got != "shop" {
+		t.Fatalf("the process is %q, want shop", got)
+	}
+	select {
+	case do := <-d.events:
+		do()
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody was asked to examine it")
+	}
+	if p := r.processes[tgid]; p == nil || p.service != "shop" || !r.ServiceAlive("shop") {
+		t.Errorf("it is not known from then on: %+v", p)
+	}
+	if got := r.ServiceOfProcess(1<<30, 0); got != "" {
+		t.Errorf("a process that there is not is %q", got)
+	}
+}
+
 func TestRegistry_lets_a_listener_that_is_opened_again_continue(t *testing.T) {
 	r, d, now := registry(t, "")
 	runs(r, 1<<30, newExecutable(1, "/bin/shop"))
@@ -107,6 +177,44 @@ func TestRegistry_lets_a_listener_that_is_opened_again_continue(t *testing.T) {
 	r.Served()
 	if !r.ListenerAlive(address) || r.ServiceOfListener(address) != "shop" {
 		t.Errorf("alive: %v, service %q", r.ListenerAlive(address), r.ServiceOfListener(address))
+	}
+}
+
+func TestRegistry_names_the_service_of_a_connection_by_its_local_address(t *testing.T) {
+	const shop, desk, gone = 1 << 30, 1<<30 + 1, 1<<30 + 2
+	r, d, _ := registry(t, "")
+	at := func(addr string, netns uint32) metric.Listener {
+		return metric.Listener{Address: netip.MustParseAddrPort(addr), Netns: netns}
+	}
+	for tgid, name := range map[uint32]string{shop: "shop", desk: "desk", gone: "gone"} {
+		runs(r, tgid, newExecutable(tgid, "/bin/"+name))
+	}
+	d.listens(shop, 1, at("0.0.0.0:80", 7))
+	d.listens(desk, 2, at("10.0.0.1:80", 7))
+	d.listens(desk, 3, at("[::]:443", 7))
+	d.listens(gone, 4, at("127.0.0.1:80", 7))
+	d.closes(4)
+	d.listens(gone, 5, at("127.0.0.1:81", 7))
+	d.closes(5)
+	for _, test := range []struct {
+		sentence, local string
+		netns           uint32
+		service, found  string
+	}{
+		{"the listener of the very address", "10.0.0.1:80", 7, "desk", "10.0.0.1:80"},
+		{"the listener of every IPv4 address", "10.0.0.2:80", 7, "shop", "0.0.0.0:80"},
+		{"the listener of every address, for an IPv4 client", "10.0.0.1:443", 7, "desk", "[::]:443"},
+		{"the listener of every address, for an IPv6 client", "[2001:db8::1]:443", 7, "desk", "[::]:443"},
+		{"an open listener before one that has gone", "127.0.0.1:80", 7, "shop", "0.0.0.0:80"},
+		{"one that has gone, where there is no other", "127.0.0.1:81", 7, "gone", "127.0.0.1:81"},
+		{"none for IPv6 where only IPv4 is listened on", "[2001:db8::1]:80", 7, "", ""},
+		{"none on another port", "10.0.0.1:8080", 7, "", ""},
+		{"none in another namespace", "10.0.0.1:80", 8, "", ""},
+	} {
+		service, listener, ok := r.ServiceOfLocalAddress(at(test.local, test.netns))
+		if want := test.found != ""; service != test.service || ok != want || ok && listener != at(test.found, test.netns) {
+			t.Errorf("%s: got %q, %v, %v", test.sentence, service, listener, ok)
+		}
 	}
 }
 

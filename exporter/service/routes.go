@@ -63,6 +63,6 @@ func (s *service) learn(r *Registry, template string) {
 	sort.Strings(all)
 	if set, err := route.Compile(all); err == nil {
 		s.templates = set
-		r.generation++
+		r.newGeneration()
 	}
 }
