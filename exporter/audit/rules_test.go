@@ -248,7 +248,7 @@ var ruleTests = []ruleTest{
 		fires:     []world{{"metrics": exposition("read_header=0 read=0 write=0 idle=0", 0, 0, 0)}},
 		silent:    []world{{"metrics": exposition("read_header=5 read=0 write=0 idle=0", 0, 0, 0)}, {"metrics": exposition("read_header=0 read=5 write=0 idle=0", 0, 0, 0)}},
 		notJudged: []world{{"metrics": "-"}, {"metrics": ""}, {"metrics": exposition("read_header=0", 0, 0, 0)}},
-		what:      "the http.Server of shop on :8080 has neither ReadHeaderTimeout nor ReadTimeout", fix: "ReadHeaderTimeout: 5 * time.Second,",
+		what:      `the http.Server of shop with Addr ":8080" has neither ReadHeaderTimeout nor ReadTimeout`, fix: "ReadHeaderTimeout: 5 * time.Second,",
 	},
 	{
 		rule:      "server-without-idle-timeout",
