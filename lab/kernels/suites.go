@@ -23,6 +23,10 @@ type suite struct {
 	// a kernel that offers several ways proves each.
 	variants string
 
+	// off are collectors that its tests have no need of: to load the programs of all
+	// takes an emulated processor longer than most tests.
+	off []string
+
 	// except are kernels that the suite would teach nothing about, and why.
 	except map[string]string
 }
@@ -31,6 +35,7 @@ type suite struct {
 var suites = []suite{
 	{
 		name: "e2e",
+		off:  atConnections,
 		pkg:  "lab/e2e",
 		skip: union(connections, notInGuests, map[string]string{
 			"TestPromtool_finds_no_fault_with_the_metrics":                           "the guest has no promtool",
@@ -49,12 +54,14 @@ var suites = []suite{
 	},
 	{
 		name:     "kprobe",
+		off:      atConnections,
 		pkg:      "lab/e2e",
 		run:      slices.Concat(listenTests, acceptTests),
 		variants: "kprobe,kretprobe,uprobe",
 	},
 	{
 		name:     "fentry",
+		off:      atConnections,
 		pkg:      "lab/e2e",
 		run:      slices.Concat(listenTests, acceptTests),
 		variants: "fentry,fexit,uprobe.multi",
@@ -66,18 +73,21 @@ var suites = []suite{
 	},
 	{
 		name:     "tracepoint",
+		off:      atConnections,
 		pkg:      "lab/e2e",
 		run:      acceptTests, // no other program can choose
 		variants: "tracepoint",
 	},
 	{
 		name:   "connections",
+		off:    atListeners,
 		pkg:    "lab/e2e",
 		run:    slices.Sorted(maps.Keys(connections)),
 		except: map[string]string{"6.18": "it takes the same ways as the newest kernel"},
 	},
 	{
 		name:     "connections-kprobe",
+		off:      atListeners,
 		pkg:      "lab/e2e",
 		run:      variantsOfConnections,
 		variants: "kprobe,kretprobe,uprobe",
@@ -89,6 +99,7 @@ var suites = []suite{
 	},
 	{
 		name:     "connections-fentry",
+		off:      atListeners,
 		pkg:      "lab/e2e",
 		run:      variantsOfConnections,
 		variants: "fentry,fexit,uprobe.multi",
@@ -126,6 +137,11 @@ var (
 		"TestReuseport_group_accepts_are_counted_for_each_worker",
 		"TestConnection_reset_in_the_queue_is_counted_when_it_is_accepted",
 	}
+)
+
+var (
+	atConnections = []string{"window", "socketio", "skb", "softirq", "fastopen", "tls", "softnet", "nic", "sockets", "sysctl", "tcpext", "audit"}
+	atListeners   = []string{"accept", "listen", "sockets", "sysctl", "audit"}
 )
 
 // inConnections is why a test is not in the suite e2e.

@@ -18,6 +18,8 @@
 //
 //	TCPSLO_EXPORTER   path of the exporter binary; built from ./exporter if unset
 //	TCPSLO_LABSERVER  path of the lab server binary; built from ./lab/server if unset
+//	TCPSLO_COLLECTORS_OFF  collectors, comma-separated, that are off where a test
+//	                  gives no "collectors:" of its own; for slow machines
 //	TCPSLO_LABREADER  path of the lab reader binary; built from ./lab/reader if unset
 //	TCPSLO_VARIANTS   hook kinds that probes should prefer, passed on as --probe.prefer
 //	TCPSLO_PATIENCE   factor (1 to 100) by which waits are longer, for an emulated CPU

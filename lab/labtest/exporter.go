@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func StartExporter(t testing.TB, opts Options) *Exporter {
 		Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 	}
 	args := []string{"run", "--web.listen-address=" + e.Addr}
-	if opts.Config != "" {
+	if config := withoutCollectors(opts.Config); config != "" {
 		e.ConfigFile = filepath.Join(t.TempDir(), "tcpslo.yml")
 		e.WriteConfig(opts.Config)
 		args = append(args, "--config.file="+e.ConfigFile)
@@ -67,6 +68,16 @@ func StartExporter(t testing.TB, opts Options) *Exporter {
 	t.Cleanup(e.finish)
 	e.waitReady()
 	return e
+}
+
+// withoutCollectors adds to a configuration that says nothing of collectors that
+// those named in TCPSLO_COLLECTORS_OFF are off.
+func withoutCollectors(config string) string {
+	off := os.Getenv("TCPSLO_COLLECTORS_OFF")
+	if off == "" || strings.Contains(config, "collectors:") {
+		return config
+	}
+	return config + "\ncollectors: {" + strings.ReplaceAll(off, ",", ": false, ") + ": false}\n"
 }
 
 func (e *Exporter) waitReady() {
@@ -104,7 +115,7 @@ func (e *Exporter) Stop() (code int, err error) {
 // WriteConfig replaces the text of the configuration file; see Reload.
 func (e *Exporter) WriteConfig(text string) {
 	e.t.Helper()
-	if err := os.WriteFile(e.ConfigFile, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(e.ConfigFile, []byte(withoutCollectors(text)), 0o644); err != nil {
 		e.t.Fatalf("write configuration: %v", err)
 	}
 }
