@@ -31,6 +31,7 @@ struct listener_state {
 	__u64 discarded;   /* packets of this listener that reached discard_and_relse */
 	__u64 handshake_refused; /* final ACKs that found the accept queue full */
 	__u64 syn_refused;
+	__u64 seen; /* what syn_refused will be if the next look says so too */
 	__u32 accept_queue;
 	__u32 accept_queue_limit;
 	__u32 syn_queue;
@@ -61,17 +62,34 @@ COUNTER(synack_retransmits, struct listener_key, MAX_LISTENERS);
 const volatile __u64 ksym_begin_tcp_v4_rcv = 0, ksym_end_tcp_v4_rcv = 0;
 const volatile __u64 ksym_begin_tcp_v6_rcv = 0, ksym_end_tcp_v6_rcv = 0;
 
-static __always_inline void refresh(struct listener_state *state, const struct sock *sk)
+static __always_inline __u64 refused_so_far(const struct listener_state *state, const struct sock *sk)
 {
 	__u64 drops = (__u32)BPF_CORE_READ(sk, sk_drops.counter);
-	__u64 refused = drops - state->first_drops - state->discarded - state->handshake_refused;
 
-	/* sk_drops rises a moment before the discard is counted: never step back. */
-	if ((__s64)(refused - state->syn_refused) > 0)
-		state->syn_refused = refused;
+	return drops - state->first_drops - state->discarded - state->handshake_refused;
+}
+
+static __always_inline void look(struct listener_state *state, const struct sock *sk)
+{
+	state->seen = refused_so_far(state, sk);
 	state->accept_queue = BPF_CORE_READ(sk, sk_ack_backlog);
 	state->accept_queue_limit = BPF_CORE_READ(sk, sk_max_ack_backlog);
 	state->syn_queue = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_accept_queue.qlen.counter);
+}
+
+/* sk_drops rises a moment before the discard of the packet is counted. A counter
+ * can't step back, so what it has risen to must be seen twice. */
+static __always_inline void confirm(struct listener_state *state, const struct sock *sk)
+{
+	__u64 refused;
+
+	if ((__s64)(state->seen - state->syn_refused) <= 0)
+		return;
+	refused = refused_so_far(state, sk);
+	if ((__s64)(refused - state->seen) > 0)
+		refused = state->seen;
+	if ((__s64)(refused - state->syn_refused) > 0)
+		state->syn_refused = refused;
 }
 
 static __always_inline struct listener_state *meet_listener(const struct sock *sk, bool fresh)
@@ -86,7 +104,7 @@ static __always_inline struct listener_state *meet_listener(const struct sock *s
 	id.socket = socket_inode(sk);
 	state.sk = address;
 	state.first_drops = (__u32)BPF_CORE_READ(sk, sk_drops.counter);
-	refresh(&state, sk);
+	look(&state, sk);
 	if (bpf_map_update_elem(&listeners, &id, &state, BPF_ANY) ||
 	    bpf_map_update_elem(&listener_of_sock, &address, &id, BPF_ANY))
 		count_lost(LOST_MAP_FULL);
@@ -130,7 +148,8 @@ int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 		return 0;
 	state = bpf_map_lookup_elem(&listeners, id);
 	if (state) {
-		refresh(state, sk);
+		look(state, sk);
+		confirm(state, sk);
 		state->accept_queue = state->accept_queue_limit = state->syn_queue = 0;
 		state->closed = 1;
 	}
@@ -151,9 +170,20 @@ int refresh_listeners(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	sk = (struct sock *)state->sk;
 	if (is_tcp_listener(sk) && BPF_CORE_READ(sk, __sk_common.skc_num) == id->key.listener.port)
-		refresh(state, sk);
+		look(state, sk);
 	else
 		state->closed = 1; /* the close event was missed: keep what was last read */
+	return 0;
+}
+
+/* Run right after it. */
+SEC("iter/bpf_map_elem")
+int confirm_drops(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct listener_state *state = ctx->value;
+
+	if (state && !state->closed)
+		confirm(state, (struct sock *)state->sk);
 	return 0;
 }
 
