@@ -232,10 +232,16 @@ int BPF_PROG(no_room__queued_data, struct sk_buff *skb, void *location, int reas
 	return count_drop(sk, receive_drop_of(reason, sk, skb), false);
 }
 
+/* Not BPF_PROG(): how many arguments there are has changed more than once, and
+ * what is returned from a bool to the reason. bpf_get_func_ret() needs Linux 5.17. */
 SEC("fexit/tcp_add_backlog")
-int BPF_PROG(no_room__backlog, struct sock *sk, struct sk_buff *skb, int *reason, bool dropped)
+int no_room__backlog(__u64 *ctx)
 {
-	return dropped ? count_drop(sk, DROP_BACKLOG, true) : 0;
+	const struct sock *sk = (const struct sock *)ctx[0];
+	__u64 dropped = 0;
+
+	bpf_get_func_ret(ctx, &dropped);
+	return (__u8)dropped ? count_drop(sk, DROP_BACKLOG, true) : 0;
 }
 
 SEC("kprobe/tcp_add_backlog")
