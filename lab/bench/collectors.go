@@ -8,13 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tcpslo/tcpslo/exporter/command"
 )
 
 // collectors measures what each collector alone costs a request to a Go server
 // over a keep-alive connection: processor time of the whole machine, client
-// included, without the exporter and with one that has nothing else on.
+// included and the exporter left out, without the exporter and with one that has nothing else on.
 func collectors(ctx context.Context, b *bench) (section, error) {
 	hello, err := startServer(ctx, b.tools.hello)
 	if err != nil {
@@ -45,13 +46,14 @@ func collectors(ctx context.Context, b *bench) (section, error) {
 	}
 	return section{
 		title: "What each collector costs a request",
-		body: t.markdown() + fmt.Sprintf("\nProcessor time of the whole machine, client included, for each of %d requests over %d keep-alive connections; medians of\n"+
+		body: t.markdown() + fmt.Sprintf("\nProcessor time of the whole machine, client included, exporter left out, for each of %d requests over %d keep-alive connections; medians of\n"+
 			"%d rounds in which the collectors take turns, each alone and in the end all. Switch off what you don't need: `collectors: {NAME: false}`.\n",
 			b.requests, loadConnections, b.rounds),
 	}, nil
 }
 
 func requestWith(ctx context.Context, b *bench, hello *process, collector string) (cost float64, err error) {
+	own := func() (time.Duration, error) { return 0, nil }
 	if collector != "" {
 		file := filepath.Join(b.tools.dir, "collectors.yml")
 		if err := os.WriteFile(file, []byte(onlyCollector(collector)), 0o600); err != nil {
@@ -62,9 +64,15 @@ func requestWith(ctx context.Context, b *bench, hello *process, collector string
 			return 0, err
 		}
 		defer func() { err = e.finish(err) }()
+		own = func() (time.Duration, error) { return processorTime(e.pid()) }
 	}
 	url := "http://" + hello.address + helloPath
 	if _, err := b.tools.runLoad(ctx, url, warmUp, loadConnections); err != nil {
+		return 0, err
+	}
+	// What the exporter itself does after its start is no cost of a request.
+	ownBefore, err := own()
+	if err != nil {
 		return 0, err
 	}
 	before, err := machineTime()
@@ -75,7 +83,11 @@ func requestWith(ctx context.Context, b *bench, hello *process, collector string
 		return 0, err
 	}
 	after, err := machineTime()
-	return (after - before).Seconds() / float64(b.requests), err
+	if err != nil {
+		return 0, err
+	}
+	ownAfter, err := own()
+	return (after - before - ownAfter + ownBefore).Seconds() / float64(b.requests), err
 }
 
 // onlyCollector is a tcpslo.yml that leaves one collector on, or all.
