@@ -12,7 +12,7 @@
  * sees things in their order although CPUs change.
  */
 #define LOST_REASONS LOST_ARRIVAL_NOT_SEEN,
-#include "listener.h"
+#include "listening.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -285,19 +285,7 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 
 /* ------------------------------------------- the queues of the listeners */
 
-struct listener_id {
-	struct listener_key key;
-	__u64 socket; /* inode, tells the sockets of one address apart */
-};
-
-/* Every listening socket, for TCP_FASTOPEN can be set at any time. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_LISTENERS);
-	__type(key, __u64); /* struct sock */
-	__type(value, struct listener_id);
-} listener_of_sock SEC(".maps");
-
+/* Every listening socket is remembered, for TCP_FASTOPEN can be set at any time. */
 struct fastopen_state {
 	__u32 connections; /* whose handshake is not complete */
 	__u32 limit;       /* at least 1: listeners without Fast Open are left out */
@@ -312,12 +300,10 @@ struct {
 
 static __always_inline void meet_listener(const struct sock *sk)
 {
-	__u64 address = (__u64)sk;
 	struct listener_id id = {};
 
-	read_listener_key(&id.key, sk);
-	id.socket = socket_inode(sk);
-	if (bpf_map_update_elem(&listener_of_sock, &address, &id, BPF_ANY))
+	identify(&id, sk);
+	if (remember(sk, &id))
 		count_lost(LOST_MAP_FULL);
 }
 
@@ -325,13 +311,9 @@ static __always_inline void meet_listener(const struct sock *sk)
 SEC("iter/task_file")
 int existing_listeners(struct bpf_iter__task_file *ctx)
 {
-	struct file *file = ctx->file;
-	struct sock *sk;
+	struct sock *sk = listener_of_file(ctx->file);
 
-	if (!file)
-		return 0;
-	sk = tcp_sock_of_file(file);
-	if (sk && is_tcp_listener(sk))
+	if (sk)
 		meet_listener(sk);
 	return 0;
 }
@@ -339,7 +321,6 @@ int existing_listeners(struct bpf_iter__task_file *ctx)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 {
-	__u64 address = (__u64)sk;
 	struct listener_id *id;
 
 	if (sk->sk_protocol != IPPROTO_TCP)
@@ -349,11 +330,11 @@ int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 	} else if (new_state == TCP_LISTEN) {
 		meet_listener(sk);
 	} else if (old_state == TCP_LISTEN && new_state == TCP_CLOSE) {
-		id = bpf_map_lookup_elem(&listener_of_sock, &address);
+		id = remembered(sk);
 		if (!id)
 			return 0;
 		bpf_map_delete_elem(&fastopen_queues, id);
-		bpf_map_delete_elem(&listener_of_sock, &address);
+		forget(sk);
 	}
 	return 0;
 }

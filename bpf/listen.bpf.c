@@ -15,15 +15,10 @@
  *
  * of which those at the final ACK are told apart by handshake_refused.
  */
-#include "listener.h"
+#include "listening.h"
 #include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
-
-struct listener_id {
-	struct listener_key key;
-	__u64 socket; /* inode, tells the sockets of one address apart */
-};
 
 struct listener_state {
 	__u64 sk;
@@ -44,14 +39,6 @@ struct {
 	__type(key, struct listener_id);
 	__type(value, struct listener_state);
 } listeners SEC(".maps");
-
-/* A socket that is being closed has lost its inode: remember it from before. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_LISTENERS);
-	__type(key, __u64);
-	__type(value, struct listener_id);
-} listener_of_sock SEC(".maps");
 
 HISTOGRAM(accept_queue_depth, struct listener_key, MAX_LISTENERS, 192);
 HISTOGRAM(syn_queue_depth, struct listener_key, MAX_LISTENERS, 192);
@@ -94,19 +81,15 @@ static __always_inline void confirm(struct listener_state *state, const struct s
 
 static __always_inline struct listener_state *meet_listener(const struct sock *sk, bool fresh)
 {
-	__u64 address = (__u64)sk;
-	struct listener_id id = {}, *known = bpf_map_lookup_elem(&listener_of_sock, &address);
-	struct listener_state state = {};
+	struct listener_id id = {}, *known = remembered(sk);
+	struct listener_state state = {.sk = (__u64)sk};
 
 	if (known && !fresh)
 		return bpf_map_lookup_elem(&listeners, known);
-	read_listener_key(&id.key, sk);
-	id.socket = socket_inode(sk);
-	state.sk = address;
+	identify(&id, sk);
 	state.first_drops = (__u32)BPF_CORE_READ(sk, sk_drops.counter);
 	look(&state, sk);
-	if (bpf_map_update_elem(&listeners, &id, &state, BPF_ANY) ||
-	    bpf_map_update_elem(&listener_of_sock, &address, &id, BPF_ANY))
+	if (bpf_map_update_elem(&listeners, &id, &state, BPF_ANY) || remember(sk, &id))
 		count_lost(LOST_MAP_FULL);
 	return bpf_map_lookup_elem(&listeners, &id);
 }
@@ -115,13 +98,9 @@ static __always_inline struct listener_state *meet_listener(const struct sock *s
 SEC("iter/task_file")
 int existing_listeners(struct bpf_iter__task_file *ctx)
 {
-	struct file *file = ctx->file;
-	struct sock *sk;
+	struct sock *sk = listener_of_file(ctx->file);
 
-	if (!file)
-		return 0;
-	sk = tcp_sock_of_file(file);
-	if (sk && is_tcp_listener(sk))
+	if (sk)
 		meet_listener(sk, false);
 	return 0;
 }
@@ -129,7 +108,6 @@ int existing_listeners(struct bpf_iter__task_file *ctx)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 {
-	__u64 address = (__u64)sk;
 	struct listener_state *state;
 	struct listener_id *id;
 
@@ -143,7 +121,7 @@ int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 	}
 	if (old_state != TCP_LISTEN || new_state != TCP_CLOSE)
 		return 0;
-	id = bpf_map_lookup_elem(&listener_of_sock, &address);
+	id = remembered(sk);
 	if (!id)
 		return 0;
 	state = bpf_map_lookup_elem(&listeners, id);
@@ -153,7 +131,7 @@ int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 		state->accept_queue = state->accept_queue_limit = state->syn_queue = 0;
 		state->closed = 1;
 	}
-	bpf_map_delete_elem(&listener_of_sock, &address);
+	forget(sk);
 	return 0;
 }
 

@@ -5,7 +5,7 @@
  * What wakes service discovery: a socket that begins or ends to listen, a
  * process that executes a new program or ends. No timer reads /proc.
  */
-#include "listener.h"
+#include "listening.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -28,19 +28,6 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
-struct listener_id {
-	struct listener_key key;
-	__u64 socket;
-};
-
-/* What each listener was when it began to listen: its inode is gone at close. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_LISTENERS);
-	__type(key, __u64);
-	__type(value, struct listener_id);
-} listener_of_sock SEC(".maps");
-
 static __always_inline void emit(__u32 kind, __u32 tgid, const struct listener_id *id)
 {
 	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -61,12 +48,10 @@ static __always_inline void emit(__u32 kind, __u32 tgid, const struct listener_i
 
 static __always_inline void listens(const struct sock *sk, __u32 tgid)
 {
-	__u64 address = (__u64)sk;
 	struct listener_id id = {};
 
-	read_listener_key(&id.key, sk);
-	id.socket = socket_inode(sk);
-	if (bpf_map_update_elem(&listener_of_sock, &address, &id, BPF_ANY))
+	identify(&id, sk);
+	if (remember(sk, &id))
 		count_lost(LOST_MAP_FULL);
 	emit(EVENT_LISTEN, tgid, &id);
 }
@@ -74,17 +59,16 @@ static __always_inline void listens(const struct sock *sk, __u32 tgid)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 {
-	__u64 address = (__u64)sk;
 	struct listener_id *id;
 
 	if (new_state == TCP_LISTEN && sk->sk_protocol == IPPROTO_TCP) {
 		/* listen() runs in the process that asked for it. */
 		listens(sk, bpf_get_current_pid_tgid() >> 32);
 	} else if (old_state == TCP_LISTEN && new_state == TCP_CLOSE) {
-		id = bpf_map_lookup_elem(&listener_of_sock, &address);
+		id = remembered(sk);
 		if (id) {
 			emit(EVENT_CLOSE, 0, id);
-			bpf_map_delete_elem(&listener_of_sock, &address);
+			forget(sk);
 		}
 	}
 	return 0;
@@ -111,13 +95,9 @@ SEC("iter/task_file")
 int open_sockets(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
-	struct sock *sk;
+	struct sock *sk = task ? listener_of_file(ctx->file) : NULL;
 
-	if (!task || !file)
-		return 0;
-	sk = tcp_sock_of_file(file);
-	if (sk && is_tcp_listener(sk))
+	if (sk)
 		listens(sk, task->tgid);
 	return 0;
 }

@@ -56,10 +56,6 @@ struct socket_drop_key {
 
 COUNTER(socket_drops, struct socket_drop_key, 4 * MAX_LISTENERS);
 
-/* A member of a kernel struct: loaded, where the verifier knows the pointer, which
- * costs nothing, else read by a helper. */
-#define MEMBER(POINTER, PATH) (known ? (POINTER)->PATH : BPF_CORE_READ(POINTER, PATH))
-
 /*
  * Whether the socket is at a port that was asked for, as a service does, and not
  * at an ephemeral one: those would be a row for each connection of a client.
@@ -80,31 +76,12 @@ static __always_inline bool at_service_port(const struct sock *sk, __u16 protoco
 	return bucket && BPF_CORE_READ(bucket, fastreuse) >= 0;
 }
 
-/* read_listener_key() with members that are loaded where they can be. */
-static __always_inline void read_local_address(struct listener_key *key, const struct sock *sk, bool known)
-{
-	struct net *net = MEMBER(sk, __sk_common.skc_net.net);
-
-	key->listener.family = MEMBER(sk, __sk_common.skc_family);
-	key->listener.port = MEMBER(sk, __sk_common.skc_num);
-	if (key->listener.family == AF_INET6) {
-		BPF_CORE_READ_INTO(&key->listener.ip, sk, __sk_common.skc_v6_rcv_saddr);
-	} else {
-		__be32 ip = MEMBER(sk, __sk_common.skc_rcv_saddr);
-
-		__builtin_memcpy(key->listener.ip, &ip, sizeof(ip));
-	}
-	key->netns = MEMBER(net, ns.inum);
-	if (bpf_core_field_exists(struct net, net_cookie))
-		key->netns_cookie = MEMBER(net, net_cookie);
-}
-
 /* known: the verifier knows that sk is a socket. */
 static __always_inline int count_drop(const struct sock *sk, enum receive_drop reason, bool known)
 {
 	struct socket_drop_key key = {.reason = reason};
-	__u16 family = MEMBER(sk, __sk_common.skc_family);
-	__u16 protocol = MEMBER(sk, sk_protocol);
+	__u16 family = MEMBER(known, sk, __sk_common.skc_family);
+	__u16 protocol = MEMBER(known, sk, sk_protocol);
 
 	/* Raw and packet sockets have the same reasons. */
 	if ((family != AF_INET && family != AF_INET6) || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))

@@ -16,31 +16,6 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 /* include/linux/interrupt.h, ABI of the tracepoint since Linux 2.6.31 */
 #define NET_RX_SOFTIRQ 3
 
-/* PERCPU_HISTOGRAM(name, slots) is HISTOGRAM with one entry for each CPU. */
-#define PERCPU_HISTOGRAM(NAME, SLOTS)                     \
-	const volatile __u64 NAME##_bounds[SLOTS] = {};   \
-	struct NAME##_histogram {                         \
-		__u64 sum;                                \
-		__u64 slots[SLOTS];                       \
-	};                                                \
-	struct {                                          \
-		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);  \
-		__uint(max_entries, 1);                   \
-		__type(key, __u32);                       \
-		__type(value, struct NAME##_histogram);   \
-	} NAME SEC(".maps");                              \
-	static __always_inline void NAME##_observe(__u64 value) \
-	{                                                 \
-		__u32 first = 0, slot = search_bounds(NAME##_bounds, SLOTS, value); \
-		struct NAME##_histogram *mine = bpf_map_lookup_elem(&NAME, &first); \
-		if (!mine)                                \
-			return;                           \
-		if (slot >= SLOTS)                        \
-			slot = SLOTS - 1;                 \
-		mine->slots[slot]++;                      \
-		mine->sum += value;                       \
-	}
-
 PERCPU_HISTOGRAM(run_nanoseconds, 320)
 PERCPU_HISTOGRAM(delay_nanoseconds, 320)
 

@@ -24,21 +24,33 @@ struct listener_key {
 	__u64 netns_cookie; /* inodes are used again, cookies (Linux 5.12) are not */
 };
 
-static __always_inline void read_listener_key(struct listener_key *key, const struct sock *sk)
+/* A member of a kernel struct: loaded, where the verifier knows the pointer, which
+ * costs nothing, else read by a helper. */
+#define MEMBER(KNOWN, POINTER, PATH) ((KNOWN) ? (POINTER)->PATH : BPF_CORE_READ(POINTER, PATH))
+
+/* The local address of a socket. known: the verifier knows that sk is one. */
+static __always_inline void read_local_address(struct listener_key *key, const struct sock *sk, bool known)
 {
-	key->listener.family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	key->listener.port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	const struct net *net = MEMBER(known, sk, __sk_common.skc_net.net);
+
+	key->listener.family = MEMBER(known, sk, __sk_common.skc_family);
+	key->listener.port = MEMBER(known, sk, __sk_common.skc_num);
 	if (key->listener.family == AF_INET6) {
 		BPF_CORE_READ_INTO(&key->listener.ip, sk, __sk_common.skc_v6_rcv_saddr);
 	} else {
-		__be32 ip = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		__be32 ip = MEMBER(known, sk, __sk_common.skc_rcv_saddr);
 
 		__builtin_memset(key->listener.ip, 0, sizeof(key->listener.ip));
 		__builtin_memcpy(key->listener.ip, &ip, sizeof(ip));
 	}
-	key->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	key->netns = MEMBER(known, net, ns.inum);
 	if (bpf_core_field_exists(struct net, net_cookie))
-		key->netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+		key->netns_cookie = MEMBER(known, net, net_cookie);
+}
+
+static __always_inline void read_listener_key(struct listener_key *key, const struct sock *sk)
+{
+	read_local_address(key, sk, false);
 }
 
 /*

@@ -107,12 +107,20 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
  * behind the last bound counts all that is larger. OBSERVE(name, &key, value)
  * finds the slot by binary search: exact boundaries, nothing interpolated.
  */
-#define HISTOGRAM_TYPES(NAME, SLOTS)                       \
+#define HISTOGRAM_LAYOUT(NAME, SLOTS)                      \
 	const volatile __u64 NAME##_bounds[SLOTS] = {};    \
 	struct NAME##_histogram {                          \
 		__u64 sum;                                 \
 		__u64 slots[SLOTS];                        \
 	};                                                 \
+	static __always_inline __u32 NAME##_slot(__u64 value) \
+	{                                                  \
+		__u32 slot = search_bounds(NAME##_bounds, SLOTS, value); \
+		return slot < SLOTS ? slot : SLOTS - 1;    \
+	}
+
+#define HISTOGRAM_TYPES(NAME, SLOTS)                       \
+	HISTOGRAM_LAYOUT(NAME, SLOTS)                      \
 	/* Never written: what a new entry starts from, too large for the stack. */ \
 	struct {                                           \
 		__uint(type, BPF_MAP_TYPE_ARRAY);          \
@@ -135,10 +143,7 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
 	}                                                  \
 	static __always_inline void NAME##_observe(struct NAME##_histogram *entry, __u64 value) \
 	{                                                  \
-		__u32 low = search_bounds(NAME##_bounds, SLOTS, value); \
-		if (low >= SLOTS)                          \
-			low = SLOTS - 1;                   \
-		__sync_fetch_and_add(&entry->slots[low], 1); \
+		__sync_fetch_and_add(&entry->slots[NAME##_slot(value)], 1); \
 		__sync_fetch_and_add(&entry->sum, value);  \
 	}
 
@@ -154,6 +159,29 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
 #define HISTOGRAM(NAME, KEY, ENTRIES, SLOTS)               \
 	HISTOGRAM_TYPES(NAME, SLOTS)                       \
 	HISTOGRAM_ENTRIES(NAME, NAME, KEY, ENTRIES)
+
+/*
+ * PERCPU_HISTOGRAM(name, slots) has one entry for each CPU and no key. It is for
+ * programs that nothing else on their CPU interrupts, as in a softirq: name_observe(value)
+ * adds without atomic instructions.
+ */
+#define PERCPU_HISTOGRAM(NAME, SLOTS)                     \
+	HISTOGRAM_LAYOUT(NAME, SLOTS)                     \
+	struct {                                          \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);  \
+		__uint(max_entries, 1);                   \
+		__type(key, __u32);                       \
+		__type(value, struct NAME##_histogram);   \
+	} NAME SEC(".maps");                              \
+	static __always_inline void NAME##_observe(__u64 value) \
+	{                                                 \
+		__u32 first = 0, slot = NAME##_slot(value); \
+		struct NAME##_histogram *mine = bpf_map_lookup_elem(&NAME, &first); \
+		if (!mine)                                \
+			return;                           \
+		mine->slots[slot]++;                      \
+		mine->sum += value;                       \
+	}
 
 #define OBSERVE(NAME, KEY, VALUE)                                   \
 	do {                                                        \

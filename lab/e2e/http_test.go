@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/tcpslo/tcpslo/internal/testenv"
 	"github.com/tcpslo/tcpslo/lab/labtest"
 )
 
@@ -38,6 +40,76 @@ func TestRequests_to_a_Go_HTTP_server_are_counted_by_route_and_status(t *testing
 		return errors.Join(append(errs,
 			exact(x, "requests of the service", x.HistogramCount("tcpslo_http_request_duration_seconds", labtest.Labels{"service": service}), 40))...)
 	})
+}
+
+// An HTTP/1 connection keeps its entry between requests.
+func TestRequests_beyond_the_limit_of_connections_are_counted_as_lost(t *testing.T) {
+	testenv.NeedRoot(t)
+	const limit, connections, each = 64, 80, 3
+	ex := labtest.StartExporter(t, labtest.Options{Config: fmt.Sprintf("limits: {connections: %d}", limit)})
+	server := labtest.StartServer(t, labtest.ServerOptions{})
+	service := labtest.Labels{"service": ex.WaitAttached(server.PID).Name}
+	url := "http://" + server.Listen[0] + "/status/200"
+	counted := func(x *labtest.Exposition) uint64 {
+		return x.HistogramCount("tcpslo_http_request_duration_seconds", service)
+	}
+	var transports []*http.Transport
+	for range connections {
+		transport := &http.Transport{}
+		transports = append(transports, transport)
+		for range each {
+			get(t, &http.Client{Transport: transport, Timeout: 30 * time.Second}, url, "200")
+		}
+	}
+	labtest.Settles(t, func() error {
+		x := ex.Scrape()
+		// A scrape, too, is a request that finds no room.
+		lost := x.Value("tcpslo_lost_total", labtest.Labels{"probe": "http", "reason": "map_full"})
+		return errors.Join(
+			exact(x, "requests of the connections with an entry", counted(x), limit*each),
+			same("requests in flight", x.Value("tcpslo_http_requests_in_flight", service), 0),
+			atLeast("lost", lost, (connections-limit)*each))
+	})
+	for _, transport := range transports {
+		transport.CloseIdleConnections()
+	}
+	labtest.Eventually(t, func() error {
+		return same("entries", ex.Scrape().Value("tcpslo_map_entries", labtest.Labels{"map": "goroutines"}), 0)
+	})
+	get(t, &http.Client{Transport: transports[0], Timeout: 30 * time.Second}, url, "200")
+	labtest.Settles(t, func() error {
+		x := ex.Scrape()
+		return exact(x, "requests once there is room again", counted(x), limit*each+1)
+	})
+}
+
+// The kernel's own account of the programs' run time is the ground truth. Programs
+// can be preempted, and one hit in sixteen stands for all: the median of rounds tells.
+func TestOverhead_is_what_the_traps_and_the_programs_take(t *testing.T) {
+	ex := start(t)
+	server := labtest.StartServer(t, labtest.ServerOptions{})
+	ex.WaitAttached(server.PID)
+	client := http.Client{Timeout: 30 * time.Second}
+	var hits, run, overhead float64
+	var ratios []float64
+	for round := range 10 {
+		for range 1000 {
+			get(t, &client, "http://"+server.Listen[0]+"/status/200", "200")
+		}
+		x := ex.Scrape()
+		trap := x.Value("tcpslo_uprobe_trap_seconds", nil)
+		newHits, newOverhead := x.Value("tcpslo_probe_service_hits_total", nil), x.Value("tcpslo_probe_overhead_seconds_total", nil)
+		newRun := x.Value("tcpslo_probe_run_seconds_total", labtest.Labels{"probe": "http"}) -
+			x.Value("tcpslo_probe_run_seconds_total", labtest.Labels{"probe": "http", "program": "process_exec"})
+		if round > 0 {
+			ratios = append(ratios, (newOverhead-overhead)/((newHits-hits)*trap+newRun-run))
+		}
+		hits, run, overhead = newHits, newRun, newOverhead
+	}
+	slices.Sort(ratios)
+	if median := ratios[len(ratios)/2]; median < 0.6 || median > 1.4 {
+		t.Errorf("the overhead is %.2f of hits and run time, want about 1; all rounds: %.2f", median, ratios)
+	}
 }
 
 // get wants a status and reads the answer to its end.

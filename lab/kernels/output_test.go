@@ -86,6 +86,22 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
+func TestSummary_ends_with_why_tests_failed(t *testing.T) {
+	var out strings.Builder
+	err := writeSummary(&out, []result{
+		{kernel: "6.1", suite: "e2e", verdict: passed, printed: "ok"},
+		{kernel: "6.12", suite: "e2e", verdict: failed, code: 1, printed: "--- FAIL: TestX"},
+		{kernel: "5.10", suite: "probe", verdict: panicked, detail: "Kernel panic"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "\n6.12 e2e failed (exit code 1):\n--- FAIL: TestX\n\n5.10 probe guest panic:\nKernel panic\n"
+	if !strings.HasSuffix(out.String(), "0.0 s\n"+want) {
+		t.Errorf("got %q, want it to end with %q", out.String(), want)
+	}
+}
+
 func TestProgress_is_plain_text_where_it_is_not_a_terminal(t *testing.T) {
 	var out strings.Builder
 	p := progress{w: &out}

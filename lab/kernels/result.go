@@ -39,6 +39,7 @@ type result struct {
 	code    int           // of a test that failed
 	wall    time.Duration // from the start of QEMU to its end
 	detail  string        // for a person: the end of the console's log
+	printed string        // the end of what the tests printed
 }
 
 // String returns the verdict, with the exit code of a test that failed.
@@ -69,7 +70,8 @@ func exitCode(results []result) int {
 }
 
 // writeSummary prints a table of the results, with a column for the suite if
-// there are several.
+// there are several, and under it why tests failed: of a long log it is the end
+// that is kept and read.
 func writeSummary(w io.Writer, results []result) error {
 	var table strings.Builder
 	tabs := tabwriter.NewWriter(&table, 0, 0, 3, ' ', 0)
@@ -85,6 +87,11 @@ func writeSummary(w io.Writer, results []result) error {
 	}
 	if err := tabs.Flush(); err != nil {
 		return err
+	}
+	for _, r := range results {
+		if r.verdict != passed {
+			fmt.Fprintf(&table, "\n%s:\n%s\n", strings.TrimSpace(r.kernel+" "+r.suite+" "+r.String()), strings.TrimSpace(r.printed+"\n"+r.detail))
+		}
 	}
 	_, err := io.WriteString(w, table.String())
 	return err

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -118,7 +119,9 @@ func (r *runner) runOne(ctx context.Context, j job, rec record, init, dir string
 		res.detail = err.Error()
 	} else {
 		r.progress.step(j.label(), "booting %s", rec.Release)
-		res = r.machine.boot(ctx, j, rec, r.cache.image(j.name), initrd, dir, out)
+		var printed bytes.Buffer
+		res = r.machine.boot(ctx, j, rec, r.cache.image(j.name), initrd, dir, io.MultiWriter(out, &printed))
+		res.printed = tail(printed.String(), 60)
 	}
 	if err := out.close(); err != nil && res.detail == "" {
 		res.verdict, res.detail = noOutcome, fmt.Sprintf("write the test's output: %v", err)

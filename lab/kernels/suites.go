@@ -182,6 +182,8 @@ const (
 var notInGuests = map[string]string{
 	"TestServer_that_reads_1_KiB_at_a_time_has_its_window_shut_and_one_that_reads_8_KiB_has_not": clock,
 	"TestRead_wait_is_the_time_that_data_waited_for_a_server_that_sleeps":                        clock,
+	"TestOverhead_is_what_the_traps_and_the_programs_take":                                       clock,
+	"TestRequests_beyond_the_limit_of_connections_are_counted_as_lost":                           noPart,
 	"TestTLS_handshakes_take_as_long_as_the_client_lets_the_server_wait":                         clock,
 	"TestTLS_handshakes_of_a_server_that_was_killed_are_not_in_flight_for_ever":                  sameWays,
 	"TestCheck_config_refuses_an_option_that_is_unknown_or_out_of_range":                         noPart,
