@@ -20,13 +20,11 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/cilium/ebpf"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web"
-	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/host"
@@ -109,13 +107,6 @@ func (r *Run) Execute(log *slog.Logger) error {
 	c, err := loadConfig(*r.configFile)
 	if err != nil {
 		return err
-	}
-	// Run counts and run times of programs: about 20 ns a run, and only while this
-	// descriptor is open (BPF_ENABLE_STATS, Linux 5.8).
-	if stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME)); err == nil {
-		defer stats.Close()
-	} else {
-		log.Warn("programs' run times are not counted", "error", err)
 	}
 	observer, err := observe.Start(c, observe.Options{Prefer: split(*r.prefer), Paths: host.Paths{Procfs: *r.procfs, Sysfs: *r.sysfs}}, log)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -91,22 +90,21 @@ func (p *Probe) account(ch chan<- prometheus.Metric) {
 	send := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
 	}
+	hits, run := p.counts.read()
 	for _, program := range p.programs {
 		if program.variant == "" {
 			continue
 		}
 		send(infoDesc, prometheus.GaugeValue, 1, name, program.Name, program.variant)
-		var total ebpf.ProgramStats
+		var misses uint64
 		for _, function := range program.functions {
 			if stats, err := function.Stats(); err == nil {
-				total.RunCount += stats.RunCount
-				total.Runtime += stats.Runtime
-				total.RecursionMisses += stats.RecursionMisses
+				misses += stats.RecursionMisses
 			}
 		}
-		send(hitsDesc, prometheus.CounterValue, float64(total.RunCount), name, program.Name)
-		send(missDesc, prometheus.CounterValue, float64(total.RecursionMisses), name, program.Name)
-		send(runDesc, prometheus.CounterValue, total.Runtime.Seconds(), name, program.Name)
+		send(hitsDesc, prometheus.CounterValue, float64(hits[program.counter]), name, program.Name)
+		send(missDesc, prometheus.CounterValue, float64(misses), name, program.Name)
+		send(runDesc, prometheus.CounterValue, run[program.counter].Seconds(), name, program.Name)
 	}
 	for reason, count := range p.Lost() {
 		send(lostDesc, prometheus.CounterValue, float64(count), name, reason)

@@ -56,6 +56,7 @@ func (p *Probe) loadGo(result *program) {
 	if i := slices.IndexFunc(p.options.Prefer, func(kind string) bool { return slices.Contains(kinds, kind) }); i >= 0 && p.options.Prefer[i] == "uprobe" {
 		slices.Reverse(kinds)
 	}
+	result.counter = p.takeCounter()
 	for _, kind := range kinds {
 		attachType := ebpf.AttachNone
 		if kind == "uprobe.multi" {
@@ -68,7 +69,7 @@ func (p *Probe) loadGo(result *program) {
 		name, err := p.function(result.Program, result.Variants[0], 0)
 		if err == nil {
 			var function *ebpf.Program
-			if function, err = p.loadFunction(name, attachType); err == nil {
+			if function, err = p.loadFunction(name, attachType, result); err == nil {
 				result.functions = append(result.functions, function)
 				result.variant, result.multi = kind, kind == "uprobe.multi"
 				return

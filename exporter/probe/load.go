@@ -49,6 +49,8 @@ type Probe struct {
 	swaps     map[string]*metric.Swap
 	tables    []*metric.Table
 	lostNames map[uint64]string
+	counts    *counts
+	counters  int // of counts that are taken
 
 	// Everything that is attached stays referenced here: a link that is collected
 	// as garbage detaches its program without a word.
@@ -64,6 +66,7 @@ type program struct {
 	Program
 	variant   string  // "" while none is loaded
 	refused   []error // the variants before it, and why not
+	counter   int     // in counts; all its functions have this one
 	functions []*ebpf.Program
 	links     []link.Link
 	multi     bool // Go: loaded for uprobe.multi
@@ -132,6 +135,14 @@ func prepare(d *Definition, object []byte, o Options) (*Probe, error) {
 	if err := p.createTables(layouts); err != nil {
 		p.Close()
 		return nil, err
+	}
+	variants := 0
+	for _, program := range d.Programs {
+		variants += len(program.Variants)
+	}
+	if p.counts, err = newCounts(d.Name, variants); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("%s: %w", d.File, err)
 	}
 	return p, nil
 }
@@ -203,6 +214,8 @@ func (p *Probe) tryVariant(result *program, v Variant) error {
 	if err := p.options.Kernel.check(v); err != nil {
 		return err
 	}
+	// A variant that attaches in part before it is refused may have run.
+	result.counter = p.takeCounter()
 	var functions []*ebpf.Program
 	var links []link.Link
 	undo := func() {
@@ -219,7 +232,7 @@ func (p *Probe) tryVariant(result *program, v Variant) error {
 			undo()
 			return err
 		}
-		function, err := p.loadFunction(name, ebpf.AttachNone)
+		function, err := p.loadFunction(name, ebpf.AttachNone, result)
 		if err != nil {
 			undo()
 			return err
@@ -236,13 +249,25 @@ func (p *Probe) tryVariant(result *program, v Variant) error {
 	return nil
 }
 
+// takeCounter returns one that no program has had. There is one for each variant.
+func (p *Probe) takeCounter() int {
+	p.counters++
+	return p.counters - 1
+}
+
 // loadFunction loads one C function against the maps that are there. attachType
-// overrides the type that the section implies unless it is AttachNone.
-func (p *Probe) loadFunction(name string, attachType ebpf.AttachType) (*ebpf.Program, error) {
+// overrides the type that the section implies unless it is AttachNone. The runs of a
+// function of a program are counted, and the kernel gets to know it by the program's
+// name.
+func (p *Probe) loadFunction(name string, attachType ebpf.AttachType, of *program) (*ebpf.Program, error) {
 	spec := p.spec.Copy()
 	function := spec.Programs[name]
 	if attachType != ebpf.AttachNone {
 		function.AttachType = attachType
+	}
+	if of != nil {
+		function.Name = of.Name
+		function.Instructions = p.counts.add(function.Instructions, of.counter)
 	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: function}
 	spec.Variables = nil
@@ -279,7 +304,7 @@ func attach(hook Hook, function *ebpf.Program) (link.Link, error) {
 }
 
 func (p *Probe) loadIterator(d Iterator) (*iterator, error) {
-	function, err := p.loadFunction(d.Name, ebpf.AttachNone)
+	function, err := p.loadFunction(d.Name, ebpf.AttachNone, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -375,6 +400,9 @@ func (p *Probe) Close() error {
 	}
 	for _, m := range p.maps {
 		m.Close()
+	}
+	if p.counts != nil {
+		p.counts.Close()
 	}
 	return nil
 }

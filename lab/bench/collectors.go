@@ -11,17 +11,18 @@ import (
 	"time"
 
 	"github.com/tcpslo/tcpslo/exporter/command"
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 // collectors measures what each collector alone costs a request to a Go server
 // over a keep-alive connection: processor time of the whole machine, client
 // included and the exporter left out, without the exporter and with one that has nothing else on.
 func collectors(ctx context.Context, b *bench) (section, error) {
-	hello, err := startServer(ctx, b.tools.hello)
+	hello, err := child.StartServer(ctx, b.tools.hello)
 	if err != nil {
 		return section{}, err
 	}
-	defer hello.stop() //nolint:errcheck // measured is what happened before
+	defer hello.Stop() //nolint:errcheck // measured is what happened before
 	names := append(command.Collectors(), "all")
 	each := map[string][]float64{}
 	for round := range b.rounds {
@@ -52,7 +53,7 @@ func collectors(ctx context.Context, b *bench) (section, error) {
 	}, nil
 }
 
-func requestWith(ctx context.Context, b *bench, hello *process, collector string) (cost float64, err error) {
+func requestWith(ctx context.Context, b *bench, hello *child.Server, collector string) (cost float64, err error) {
 	own := func() (time.Duration, error) { return 0, nil }
 	if collector != "" {
 		file := filepath.Join(b.tools.dir, "collectors.yml")
@@ -64,9 +65,9 @@ func requestWith(ctx context.Context, b *bench, hello *process, collector string
 			return 0, err
 		}
 		defer func() { err = e.finish(err) }()
-		own = func() (time.Duration, error) { return processorTime(e.pid()) }
+		own = func() (time.Duration, error) { return processorTime(e.PID) }
 	}
-	url := "http://" + hello.address + helloPath
+	url := "http://" + hello.Listen[0] + helloPath
 	if _, err := b.tools.runLoad(ctx, url, warmUp, loadConnections); err != nil {
 		return 0, err
 	}

@@ -31,7 +31,7 @@ var (
 )
 
 func (e *exporter) get(f format) (answer, error) {
-	request, err := http.NewRequest(http.MethodGet, "http://"+e.address+"/metrics", nil)
+	request, err := http.NewRequest(http.MethodGet, "http://"+e.Address+"/metrics", nil)
 	if err != nil {
 		return answer{}, err
 	}
