@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 )
 
 // Source is where facts come from. The zero Source is this machine, as far as
@@ -27,7 +29,9 @@ type Source struct {
 	// Rings are the receive rings of network devices, by name.
 	Rings func() (map[string]Ring, error)
 
-	sockets func(each func(socket)) error // sock_diag where nil; tests have no kernel
+	// Tests have no kernel.
+	sockets     func(each func(*sockdiag.Socket)) error // listSockets where nil
+	hiddenMPTCP func() string                           // mptcpHidden where nil
 }
 
 // Owner is the process that holds a listening socket.
@@ -47,7 +51,10 @@ func Look(s Source) *Facts {
 		s.Rings = func() (map[string]Ring, error) { return nil, errors.New("nobody asked for the rings of devices") }
 	}
 	if s.sockets == nil {
-		s.sockets = diagnose
+		s.sockets = listSockets
+	}
+	if s.hiddenMPTCP == nil {
+		s.hiddenMPTCP = mptcpHidden
 	}
 	f := &Facts{Subjects: map[Kind][]Subject{}, Unseen: map[Kind]string{}, procfs: s.Procfs, sysctls: map[string]Value{}}
 	f.Host.Fields = map[string]Value{}
@@ -78,24 +85,29 @@ func (f *Facts) readSockets(s Source) []*listener {
 	byAddress := map[netip.AddrPort]*listener{}
 	ports := map[uint16]bool{}
 	type destination struct {
-		to   netip.AddrPort
+		to   sockdiag.Endpoint
 		from uint16 // TIME_WAIT of a listener's port is an incoming connection's
 	}
 	waiting := map[destination]int{}
-	err := s.sockets(func(one socket) {
-		if one.state != stateListen {
-			waiting[destination{one.remote, one.local.Port()}]++
+	hidden := s.hiddenMPTCP()
+	err := s.sockets(func(one *sockdiag.Socket) {
+		if one.State != sockdiag.Listen {
+			waiting[destination{one.Remote, one.Local.Port}]++
 			return
 		}
-		ports[one.local.Port()] = true
-		l := byAddress[one.local]
+		ports[one.Local.Port] = true
+		address := one.Local.AddrPort()
+		l := byAddress[address]
 		if l == nil {
-			l = &listener{address: one.local, backlog: one.backlog, mptcp: one.mptcp}
-			byAddress[one.local] = l
+			l = &listener{address: address, backlog: one.Limit, mptcp: BoolOf(one.MPTCP)}
+			if hidden != "" && !one.MPTCP {
+				l.mptcp = Unknown(hidden)
+			}
+			byAddress[address] = l
 		}
-		l.inodes = append(l.inodes, one.inode)
-		l.backlog, l.queue = min(l.backlog, one.backlog), max(l.queue, one.queue)
-		l.drops += uint64(one.drops)
+		l.inodes = append(l.inodes, one.Inode)
+		l.backlog, l.queue = min(l.backlog, one.Limit), max(l.queue, one.Queue)
+		l.drops += uint64(one.Drops)
 	})
 	host := f.Host.Fields
 	host["time_wait"] = numberOr(timeWait(f.procfs))
@@ -112,7 +124,7 @@ func (f *Facts) readSockets(s Source) []*listener {
 	for d, n := range waiting {
 		if !ports[d.from] {
 			outgoing += n
-			to[d.to] += n
+			to[d.to.AddrPort()] += n
 		}
 	}
 	var busiest netip.AddrPort

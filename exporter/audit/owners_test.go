@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 )
 
 func TestSockets_of_this_process_are_found_with_their_owner(t *testing.T) {
@@ -27,11 +29,11 @@ func TestSockets_of_this_process_are_found_with_their_owner(t *testing.T) {
 	}
 	inode := uint32(info.Sys().(*syscall.Stat_t).Ino)
 	found := 0
-	if err := diagnose(func(s socket) {
-		if s.state == stateListen && s.inode == inode {
+	if err := listSockets(func(s *sockdiag.Socket) {
+		if s.State == sockdiag.Listen && s.Inode == inode {
 			found++
-			if s.local.String() != l.Addr().String() || s.queue != 0 || s.backlog == 0 {
-				t.Errorf("%s is %+v", l.Addr(), s)
+			if s.Local.AddrPort().String() != l.Addr().String() || s.Queue != 0 || s.Limit == 0 {
+				t.Errorf("%s is %+v", l.Addr(), *s)
 			}
 		}
 	}); err != nil {

@@ -14,6 +14,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 )
 
 // world is a machine in files: procfs, sysfs and the exposition of an exporter.
@@ -141,7 +143,7 @@ func (w world) look(t *testing.T) *Facts {
 			t.Fatal(err)
 		}
 	}
-	source.sockets = w.sockets
+	source.sockets, source.hiddenMPTCP = w.sockets, w.hiddenMPTCP
 	source.Owners = func([]uint32) (map[uint32]Owner, error) {
 		if w["owners"] == "-" {
 			return nil, errHidden
@@ -171,8 +173,20 @@ func (w world) look(t *testing.T) *Facts {
 	return Look(source)
 }
 
+func endpoint(a netip.AddrPort) sockdiag.Endpoint {
+	return sockdiag.Endpoint{IP: a.Addr().As16(), Port: a.Port()}
+}
+
+// hiddenMPTCP is why sock_diag doesn't tell of Multipath TCP.
+func (w world) hiddenMPTCP() string {
+	if strings.HasSuffix(w["sockets"], " hidden") {
+		return "the kernel does not tell"
+	}
+	return ""
+}
+
 // sockets plays sock_diag.
-func (w world) sockets(each func(socket)) error {
+func (w world) sockets(each func(*sockdiag.Socket)) error {
 	switch w["sockets"] {
 	case "-":
 		return fmt.Errorf("sock_diag is closed")
@@ -180,25 +194,22 @@ func (w world) sockets(each func(socket)) error {
 		return nil
 	}
 	local := netip.MustParseAddrPort("127.0.0.1:8080")
-	s := socket{local: local, state: stateListen, inode: 77}
+	s := sockdiag.Socket{Local: endpoint(local), State: sockdiag.Listen, Inode: 77}
 	var mptcp string
-	if _, err := fmt.Sscan(w["sockets"], &s.backlog, &s.queue, &s.drops, &mptcp); err != nil {
+	if _, err := fmt.Sscan(w["sockets"], &s.Limit, &s.Queue, &s.Drops, &mptcp); err != nil {
 		return err
 	}
-	s.mptcp = BoolOf(mptcp == "true")
-	if mptcp == "hidden" {
-		s.mptcp = Unknown("the kernel does not tell")
-	}
-	each(s)
+	s.MPTCP = mptcp == "true"
+	each(&s)
 	var waiting int
 	if _, err := fmt.Sscan(w["time_wait"], &waiting); err != nil {
 		return err
 	}
 	for i := range waiting {
 		port := uint16(32768 + i)
-		each(socket{local: netip.AddrPortFrom(local.Addr(), port), remote: netip.MustParseAddrPort("10.0.0.1:5432"), state: stateTimeWait})
+		each(&sockdiag.Socket{Local: endpoint(netip.AddrPortFrom(local.Addr(), port)), Remote: endpoint(netip.MustParseAddrPort("10.0.0.1:5432")), State: sockdiag.TimeWait})
 		// The same many were accepted: they are nobody's shortage of ports.
-		each(socket{local: local, remote: netip.AddrPortFrom(local.Addr(), port), state: stateTimeWait})
+		each(&sockdiag.Socket{Local: endpoint(local), Remote: endpoint(netip.AddrPortFrom(local.Addr(), port)), State: sockdiag.TimeWait})
 	}
 	return nil
 }

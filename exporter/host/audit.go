@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/tcpslo/tcpslo/exporter/audit"
 	"github.com/tcpslo/tcpslo/exporter/names"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
@@ -115,6 +113,7 @@ func ReceiveRings() (map[string]audit.Ring, error) {
 var auditKind = Kind{
 	Collector: names.Audit,
 	Options:   func() Options { return NewAuditOptions() },
+	Judges:    true,
 	New:       newAuditor,
 }
 
@@ -132,12 +131,7 @@ func newAuditor(environment Environment, options Options) (Collector, error) {
 	return &auditor{rules, environment}, nil
 }
 
-var (
-	findingDesc   = names.AuditFinding.Desc()
-	notJudgedDesc = names.AuditNotJudged.Desc()
-)
-
-func (a *auditor) Update(ch chan<- prometheus.Metric) error {
+func (a *auditor) Update() (*Found, error) {
 	source := audit.Source{
 		Procfs: a.environment.Procfs, Sysfs: a.environment.Sysfs, Rings: ReceiveRings,
 		NoMetrics: "the probes have not been read yet",
@@ -157,15 +151,16 @@ func (a *auditor) Update(ch chan<- prometheus.Metric) error {
 	for _, n := range report.NotJudged {
 		notJudged[n.Rule]++
 	}
+	f := &Found{}
 	for l, n := range findings {
 		// Only listeners of the own network namespace are judged: the sysctls of
 		// another one can't be read from here.
-		ch <- prometheus.MustNewConstMetric(findingDesc, prometheus.GaugeValue, float64(n), l.rule, l.severity, l.service, l.listener, "")
+		f.Add(names.AuditFinding, float64(n), l.rule, l.severity, l.service, l.listener, "")
 	}
 	for rule, n := range notJudged {
-		ch <- prometheus.MustNewConstMetric(notJudgedDesc, prometheus.GaugeValue, float64(n), rule)
+		f.Add(names.AuditNotJudged, float64(n), rule)
 	}
-	return nil
+	return f, nil
 }
 
 func (a *auditor) Close() error { return nil }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tcpslo/tcpslo/exporter/audit"
 	"github.com/tcpslo/tcpslo/exporter/config"
@@ -25,9 +26,9 @@ import (
 
 // Collector reads one of the kernel's accounts. It is never asked twice at once.
 type Collector interface {
-	// Update sends every metric that there is now. What it has sent before an
-	// error is served all the same.
-	Update(ch chan<- prometheus.Metric) error
+	// Update finds every metric that there is now. What it returns beside an error
+	// is served all the same.
+	Update() (*Found, error)
 	// Close gives back what the collector holds open.
 	Close() error
 }
@@ -39,12 +40,15 @@ type Kind struct {
 	// "collectors" in tcpslo.yml fills: a pointer to a struct that has Common
 	// inline. Where it is nil there are only the common ones.
 	Options func() Options
+	// Judges tells that the collector asks what the probes have counted.
+	Judges bool
 	// New makes the collector; options is what Options returned, filled. An error
 	// says why this machine has nothing to read.
 	New func(environment Environment, options Options) (Collector, error)
 }
 
-// kinds are all collectors, in the order of the reference.
+// kinds are all collectors, in the order of the reference; what waits for the
+// probes is last.
 var kinds = []Kind{
 	socketsKind,
 	softnetKind,
@@ -139,7 +143,8 @@ func Names() []string {
 	return all
 }
 
-// Set is all collectors of a plan. It is a prometheus.Collector.
+// Set is all collectors of a plan. It gathers what they find; as a
+// prometheus.Collector it tells what that took.
 type Set struct {
 	collectors []*running
 	log        *slog.Logger
@@ -148,13 +153,15 @@ type Set struct {
 // running is a collector and what it said last.
 type running struct {
 	Planned
-	source    string
+	kind      Kind
 	mu        sync.Mutex
 	collector Collector // nil if it could not be made
-	metrics   []prometheus.Metric
+	found     *Found
 	looked    time.Time
 	err       error
 	logged    string // an error is logged once, not at every scrape
+	gathered  bool
+	took      time.Duration // of the last Gather
 }
 
 // NewSet makes the collectors of a plan. One that can't be made says so in its
@@ -169,14 +176,42 @@ func NewSet(plan Plan, environment Environment) *Set {
 	s := &Set{log: environment.Log}
 	for _, p := range plan {
 		kind := kinds[slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == p.Name })]
-		r := &running{Planned: p, source: kind.Source}
+		r := &running{Planned: p, kind: kind}
 		r.collector, r.err = kind.New(environment, p.Options)
 		s.collectors = append(s.collectors, r)
 	}
 	return s
 }
 
-// Describe sends nothing: which metrics there are depends on the kernel.
+// Gather returns the metrics of every collector. They are sorted within a family,
+// and not checked as a prometheus.Registry does; they do not change any more.
+// Counted is closed when the probes of this scrape have been read.
+func (s *Set) Gather(counted <-chan struct{}) []*dto.MetricFamily {
+	var all []*dto.MetricFamily
+	for _, r := range s.collectors {
+		if r.kind.Judges {
+			<-counted
+		}
+		all = append(all, r.gather(s.log)...)
+	}
+	return all
+}
+
+func (r *running) gather(log *slog.Logger) []*dto.MetricFamily {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	began := time.Now()
+	r.look(began)
+	families := r.found.families()
+	r.gathered, r.took = true, time.Since(began)
+	if r.err != nil && r.logged != r.err.Error() {
+		r.logged = r.err.Error()
+		log.Warn("collector failed", "collector", r.Name, "error", r.err)
+	}
+	return families
+}
+
+// Describe sends nothing: which collectors there are depends on the configuration.
 func (s *Set) Describe(chan<- *prometheus.Desc) {}
 
 var (
@@ -184,75 +219,51 @@ var (
 	successDesc  = names.CollectorSuccess.Desc()
 )
 
-// Collect sends the metrics of every collector, and how long each took and
-// whether it succeeded.
+// Collect sends how long each collector took in the last Gather, and whether it
+// succeeded.
 func (s *Set) Collect(ch chan<- prometheus.Metric) {
 	for _, r := range s.collectors {
-		began := time.Now()
-		metrics, err := r.look(began)
-		for _, m := range metrics {
-			ch <- m
+		r.mu.Lock()
+		gathered, took, err := r.gathered, r.took, r.err
+		r.mu.Unlock()
+		if !gathered {
+			continue
 		}
 		success := 1.0
 		if err != nil {
 			success = 0
-			s.logOnce(r, err)
 		}
-		ch <- prometheus.MustNewConstMetric(durationDesc, prometheus.GaugeValue, time.Since(began).Seconds(), r.Name)
+		ch <- prometheus.MustNewConstMetric(durationDesc, prometheus.GaugeValue, took.Seconds(), r.Name)
 		ch <- prometheus.MustNewConstMetric(successDesc, prometheus.GaugeValue, success, r.Name)
 	}
 }
 
-func (s *Set) logOnce(r *running, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.logged != err.Error() {
-		r.logged = err.Error()
-		s.log.Warn("collector failed", "collector", r.Name, "error", err)
-	}
-}
-
-// look returns what the collector sees now, or saw a moment ago.
-func (r *running) look(now time.Time) ([]prometheus.Metric, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// look finds what there is now, or leaves what was found a moment ago.
+func (r *running) look(now time.Time) {
 	if r.collector == nil || !r.looked.IsZero() && now.Sub(r.looked) < r.Options.every() {
-		return r.metrics, r.err
+		return
 	}
-	ch := make(chan prometheus.Metric, 64)
-	failed := make(chan error, 1)
-	go func() {
-		defer close(ch)
-		failed <- r.collector.Update(ch)
-	}()
-	metrics := make([]prometheus.Metric, 0, len(r.metrics))
-	for m := range ch {
-		metrics = append(metrics, m)
-	}
-	r.metrics, r.err, r.looked = metrics, <-failed, now
-	if r.err != nil {
+	r.looked = now
+	if r.found, r.err = r.collector.Update(); r.err != nil {
 		r.err = fmt.Errorf("%s: %w", r.Name, r.err)
 	}
-	return r.metrics, r.err
 }
 
 // lastError is why the last look failed; there has been one afterwards.
 func (r *running) lastError() error {
 	r.mu.Lock()
-	looked := !r.looked.IsZero()
-	err := r.err
-	r.mu.Unlock()
-	if !looked {
-		_, err = r.look(time.Now())
+	defer r.mu.Unlock()
+	if r.looked.IsZero() {
+		r.look(time.Now())
 	}
-	return err
+	return r.err
 }
 
 // Status tells where each collector reads, and why not.
 func (s *Set) Status() []probe.Status {
 	var all []probe.Status
 	for _, r := range s.collectors {
-		status := probe.Status{Probe: r.Name, Program: r.Name, Variant: r.source, Refused: []string{}}
+		status := probe.Status{Probe: r.Name, Program: r.Name, Variant: r.kind.Source, Refused: []string{}}
 		if err := r.lastError(); err != nil {
 			status.Refused = append(status.Refused, err.Error())
 			if r.collector == nil {

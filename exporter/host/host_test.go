@@ -5,10 +5,12 @@ package host
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
@@ -23,10 +25,11 @@ type looks struct {
 
 var looksMetric = names.Metric{Name: "looks_total", Type: "counter", Help: "Looks."}
 
-func (l *looks) Update(ch chan<- prometheus.Metric) error {
+func (l *looks) Update() (*Found, error) {
 	l.n++
-	ch <- prometheus.MustNewConstMetric(looksMetric.Desc(), prometheus.CounterValue, float64(l.n))
-	return l.err
+	f := &Found{}
+	f.Add(looksMetric, float64(l.n))
+	return f, l.err
 }
 
 func (l *looks) Close() error { return nil }
@@ -59,14 +62,48 @@ func set(t *testing.T, yaml string) *Set {
 }
 
 // scrape is what Prometheus would get.
-func scrape(t *testing.T, c prometheus.Collector) string {
+func scrape(t *testing.T, s *Set) string {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(c)
-	families, err := registry.Gather()
+	registry.MustRegister(s)
+	counted := make(chan struct{})
+	close(counted)
+	gathered := checked(t, s.Gather(counted))
+	costs, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return textOf(t, byName(append(gathered, costs...)))
+}
+
+// foundText is what Prometheus would get of one collector.
+func foundText(t *testing.T, f *Found) string {
+	t.Helper()
+	return textOf(t, checked(t, f.families()))
+}
+
+// checked refuses families that a prometheus.Registry would refuse, or would put
+// in another order.
+func checked(t *testing.T, families []*dto.MetricFamily) []*dto.MetricFamily {
+	t.Helper()
+	byName(families)
+	want, err := prometheus.Gatherers{prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })}.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := textOf(t, families), textOf(t, want); got != want {
+		t.Errorf("got\n%s\nwant in the order of\n%s", got, want)
+	}
+	return families
+}
+
+func byName(families []*dto.MetricFamily) []*dto.MetricFamily {
+	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return families
+}
+
+func textOf(t *testing.T, families []*dto.MetricFamily) string {
+	t.Helper()
 	var out strings.Builder
 	for _, family := range families {
 		if _, err := expfmt.MetricFamilyToText(&out, family); err != nil {

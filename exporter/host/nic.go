@@ -11,7 +11,6 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
@@ -56,41 +55,37 @@ func newNIC(_ Environment, options Options) (Collector, error) {
 
 func (n *nic) Close() error { return nil }
 
-var (
-	nicRingEntries    = names.NICRingEntries.Desc()
-	nicRingEntriesMax = names.NICRingEntriesMax.Desc()
-)
-
 // nicCounters are the counters that are told, by their place in struct
 // rtnl_link_stats64.
 var nicCounters = []struct {
-	place int
-	desc  *prometheus.Desc
+	place  int
+	metric names.Metric
 }{
-	{0, names.NICReceivePackets.Desc()},
-	{6, names.NICReceiveDropped.Desc()},
-	{7, names.NICTransmitDropped.Desc()},
-	{14, names.NICReceiveFIFOErrors.Desc()},
-	{15, names.NICReceiveMissed.Desc()},
-	{23, names.NICReceiveNoHandler.Desc()}, // Linux 4.6
+	{0, names.NICReceivePackets},
+	{6, names.NICReceiveDropped},
+	{7, names.NICTransmitDropped},
+	{14, names.NICReceiveFIFOErrors},
+	{15, names.NICReceiveMissed},
+	{23, names.NICReceiveNoHandler}, // Linux 4.6
 }
 
-func (n *nic) Update(ch chan<- prometheus.Metric) error {
+func (n *nic) Update() (*Found, error) {
+	f := &Found{}
 	counters, err := deviceCounters()
 	for device, values := range counters {
 		for _, c := range nicCounters {
 			if n.devices.Match(device) && c.place < len(values) {
-				ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(values[c.place]), device)
+				f.Add(c.metric, float64(values[c.place]), device)
 			}
 		}
 	}
 	rings, ringsErr := deviceRings()
 	for device, r := range rings {
 		if n.devices.Match(device) {
-			r.send(ch, device)
+			r.addTo(f, device)
 		}
 	}
-	return errors.Join(err, ringsErr)
+	return f, errors.Join(err, ringsErr)
 }
 
 // dumpAttempts is how often a question is asked while the list of devices changes
@@ -187,14 +182,14 @@ type rings struct {
 	rx, rxMax, tx, txMax uint32
 }
 
-func (r rings) send(ch chan<- prometheus.Metric, device string) {
+func (r rings) addTo(f *Found, device string) {
 	for _, ring := range []struct {
 		name      string
 		size, max uint32
 	}{{"rx", r.rx, r.rxMax}, {"tx", r.tx, r.txMax}} {
 		if ring.max > 0 {
-			ch <- prometheus.MustNewConstMetric(nicRingEntries, prometheus.GaugeValue, float64(ring.size), device, ring.name)
-			ch <- prometheus.MustNewConstMetric(nicRingEntriesMax, prometheus.GaugeValue, float64(ring.max), device, ring.name)
+			f.Add(names.NICRingEntries, float64(ring.size), device, ring.name)
+			f.Add(names.NICRingEntriesMax, float64(ring.max), device, ring.name)
 		}
 	}
 }

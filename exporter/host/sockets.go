@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/tcpslo/tcpslo/exporter/names"
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
 )
 
@@ -78,9 +77,9 @@ type sockets struct {
 	destinations map[destination]uint32
 	buffer       []byte
 
-	metrics []prometheus.Metric // of the last count
-	err     error
-	rested  time.Time // no count before
+	found  *Found // by the last count
+	err    error
+	rested time.Time // no count before
 }
 
 // restAfterCount bounds what counting costs, however many sockets there are: from
@@ -91,26 +90,23 @@ const restAfterCount = 20
 func newSockets(environment Environment, options Options) (Collector, error) {
 	return &sockets{
 		environment: environment, options: options.(*SocketsOptions), namespaces: map[uint32]*countedNamespace{},
-		owners: newSocketOwners(environment.Procfs), destinations: map[destination]uint32{}, buffer: make([]byte, diagBuffer),
+		owners: newSocketOwners(environment.Procfs), destinations: map[destination]uint32{}, buffer: make([]byte, sockdiag.BufferSize),
 	}, nil
 }
 
 func (s *sockets) Close() error { return nil }
 
-// Update counts, or sends what the last count found if that was dear.
-func (s *sockets) Update(ch chan<- prometheus.Metric) error {
+// Update counts, or returns what the last count found if that was dear.
+func (s *sockets) Update() (*Found, error) {
 	if now := time.Now(); !now.Before(s.rested) {
-		s.metrics, s.err = s.count(now)
+		s.found, s.err = s.count(now)
 		s.rested = now.Add(restAfterCount * time.Since(now))
 	}
-	for _, m := range s.metrics {
-		ch <- m
-	}
-	return s.err
+	return s.found, s.err
 }
 
-func (s *sockets) count(now time.Time) ([]prometheus.Metric, error) {
-	c := &socketCount{sockets: s, now: now}
+func (s *sockets) count(now time.Time) (*Found, error) {
+	c := &socketCount{sockets: s, now: now, found: &Found{}}
 	var errs []error
 	if s.options.Namespaces == ownNamespace {
 		if inode, err := threadNetns(s.environment.Procfs); err != nil {
@@ -128,11 +124,11 @@ func (s *sockets) count(now time.Time) ([]prometheus.Metric, error) {
 			delete(s.namespaces, inode)
 			continue
 		}
-		c.sendGroups(n)
+		c.addGroups(n)
 	}
 	s.owners.forget()
-	c.send(names.SocketsCounted, float64(now.UnixMilli())/1000)
-	return c.metrics, firstErrors(errs)
+	c.found.Add(names.SocketsCounted, float64(now.UnixMilli())/1000)
+	return c.found, firstErrors(errs)
 }
 
 // firstErrors joins a few errors and tells how many more there are: what stops the

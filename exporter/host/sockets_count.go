@@ -10,11 +10,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/metric"
 	"github.com/tcpslo/tcpslo/exporter/names"
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 )
 
 // countedNamespace is what is remembered of a network namespace from one count to
@@ -32,7 +32,7 @@ type countedNamespace struct {
 // listening is an address that a socket listens on, or did a moment ago.
 type listening struct {
 	socketGroup
-	endpoint
+	sockdiag.Endpoint
 	family uint8
 	seen   time.Time
 }
@@ -45,9 +45,9 @@ const listenerGone = 2 * time.Minute
 // socketGroup is the sockets that share their labels but the state.
 type socketGroup struct {
 	service, listener string
-	counts            [len(stateNames)]uint32
-	had               [len(stateNames)]bool // not 0 in a count before
-	oldest            time.Time             // of those in CLOSE_WAIT
+	counts            [len(sockdiag.States)]uint32
+	had               [len(sockdiag.States)]bool // not 0 in a count before
+	oldest            time.Time                  // of those in CLOSE_WAIT
 }
 
 func (g *socketGroup) reset() {
@@ -59,7 +59,7 @@ func (g *socketGroup) reset() {
 type socketCount struct {
 	sockets *sockets
 	now     time.Time
-	metrics []prometheus.Metric
+	found   *Found
 
 	services map[uint32]string // by process
 	strays   []straySocket
@@ -92,7 +92,7 @@ type leakedSocket struct {
 // same local port.
 type destination struct {
 	source [16]byte
-	remote endpoint
+	remote sockdiag.Endpoint
 }
 
 // maxDestinations bounds the memory for destinations, about 5 MiB. A dump comes in
@@ -110,9 +110,8 @@ func (c *socketCount) namespace(inode uint32) error {
 		}
 		c.sockets.namespaces[inode] = n
 	}
-	limits, errs := readSocketLimits(c.sockets.environment.Procfs, n.label)
-	c.metrics = append(c.metrics, limits.metrics...)
-	c.countedNamespace, c.ephemeral, c.used = n, limits.ephemeral, portSet{}
+	ephemeral, errs := readSocketLimits(c.sockets.environment.Procfs, n.label, c.found)
+	c.countedNamespace, c.ephemeral, c.used = n, ephemeral, portSet{}
 	c.still, c.unknown = make(map[uint64]time.Time, len(n.waiting)), false
 	clear(c.sockets.destinations)
 	strays, leaks := len(c.strays), len(c.leaks)
@@ -121,7 +120,7 @@ func (c *socketCount) namespace(inode uint32) error {
 		errs = append(errs, err)
 	} else {
 		n.counted, n.waiting = c.now, c.still
-		c.sendPorts()
+		c.addPorts()
 	}
 	if err := firstErrors(errs); err != nil {
 		return fmt.Errorf("network namespace %d: %w", inode, err)
@@ -129,40 +128,30 @@ func (c *socketCount) namespace(inode uint32) error {
 	return nil
 }
 
-// families are asked for one after the other: one request is for one family.
-var families = [...]uint8{unix.AF_INET, unix.AF_INET6}
-
 func (c *socketCount) dump() error {
-	diag, err := openDiag(c.sockets.buffer)
+	diag, err := sockdiag.Open(c.sockets.buffer)
 	if err != nil {
 		return err
 	}
 	defer diag.Close()
-	c.cookie = diag.netnsCookie()
+	c.cookie = diag.NetnsCookie()
 	c.reset()
 	// An IPv6 listener has connections of both families, so listeners come first.
 	// The kernel has them in a table of their own.
-	for _, family := range families {
-		if err := diag.dump(family, onlyListen, false, c.addListener); err != nil {
-			return err
-		}
+	if err := diag.Dump(onlyListen, 0, c.addListener); err != nil {
+		return err
 	}
 	c.nameListeners()
-	for _, family := range families {
-		if err := diag.dump(family, allButListen, false, c.add); err != nil {
-			return err
-		}
+	if err := diag.Dump(sockdiag.AllStates&^onlyListen, 0, c.add); err != nil {
+		return err
 	}
 	if !c.unknown {
 		return nil
 	}
-	for _, family := range families {
-		if err := diag.dump(family, 1<<stateCloseWait, true, c.addCloseWait); err != nil {
-			return err
-		}
-	}
-	return nil
+	return diag.Dump(1<<sockdiag.CloseWait, sockdiag.Info, c.addCloseWait)
 }
+
+const onlyListen = 1 << sockdiag.Listen
 
 func (c *socketCount) reset() {
 	for _, port := range c.listeners {
@@ -176,22 +165,22 @@ func (c *socketCount) reset() {
 }
 
 // addListener counts a listening socket. All of an SO_REUSEPORT group are one.
-func (c *socketCount) addListener(s *diagSocket) {
+func (c *socketCount) addListener(s *sockdiag.Socket) {
 	l := c.listenerOn(s)
 	l.seen = c.now
-	l.counts[s.state]++
-	c.use(s.local.port)
+	l.counts[s.State]++
+	c.use(s.Local.Port)
 }
 
-func (c *socketCount) listenerOn(s *diagSocket) *listening {
-	for _, l := range c.listeners[s.local.port] {
-		if l.endpoint == s.local && l.family == s.family {
+func (c *socketCount) listenerOn(s *sockdiag.Socket) *listening {
+	for _, l := range c.listeners[s.Local.Port] {
+		if l.Endpoint == s.Local && l.family == s.Family {
 			return l
 		}
 	}
-	l := &listening{endpoint: s.local, family: s.family}
+	l := &listening{Endpoint: s.Local, family: s.Family}
 	l.listener = l.address().String()
-	c.listeners[s.local.port] = append(c.listeners[s.local.port], l)
+	c.listeners[s.Local.Port] = append(c.listeners[s.Local.Port], l)
 	return l
 }
 
@@ -199,20 +188,20 @@ func (c *socketCount) listenerOn(s *diagSocket) *listening {
 // is an IPv4 one.
 func (l *listening) address() netip.AddrPort {
 	if l.family == unix.AF_INET {
-		return netip.AddrPortFrom(l.addr(), l.port)
+		return netip.AddrPortFrom(l.Addr(), l.Port)
 	}
-	return netip.AddrPortFrom(netip.AddrFrom16(l.ip), l.port)
+	return netip.AddrPortFrom(netip.AddrFrom16(l.IP), l.Port)
 }
 
 // wildcard tells whether it listens on all addresses.
 func (l *listening) wildcard() bool {
 	if l.family == unix.AF_INET {
-		return l.ip == endpointAny4
+		return l.IP == endpointAny4
 	}
-	return l.ip == [16]byte{}
+	return l.IP == [16]byte{}
 }
 
-var endpointAny4 = address16(unix.AF_INET, []byte{0, 0, 0, 0})
+var endpointAny4 = sockdiag.Address16(unix.AF_INET, []byte{0, 0, 0, 0})
 
 // nameListeners finds the services of the listeners and forgets those that have gone.
 func (c *socketCount) nameListeners() {
@@ -232,17 +221,17 @@ func (c *socketCount) nameListeners() {
 // listenerFor finds the listener that a connection came by: that on its local
 // address, else that on all addresses. An IPv6 one has IPv4 connections, too, but
 // not if an IPv4 one is there.
-func (c *socketCount) listenerFor(s *diagSocket) *listening {
-	if s.state == stateSynSent {
+func (c *socketCount) listenerFor(s *sockdiag.Socket) *listening {
+	if s.State == sockdiag.SynSent {
 		return nil
 	}
 	var best *listening
-	for _, l := range c.listeners[s.local.port] {
+	for _, l := range c.listeners[s.Local.Port] {
 		switch {
-		case l.ip == s.local.ip:
+		case l.IP == s.Local.IP:
 			return l
 		case !l.wildcard():
-		case l.family == s.family, l.family == unix.AF_INET6 && best == nil:
+		case l.family == s.Family, l.family == unix.AF_INET6 && best == nil:
 			best = l
 		}
 	}
@@ -259,33 +248,33 @@ func (c *socketCount) use(port uint16) bool {
 }
 
 // add counts a socket that doesn't listen.
-func (c *socketCount) add(s *diagSocket) {
-	ephemeral := c.use(s.local.port)
-	if s.state == stateCloseWait {
-		if since, known := c.waiting[s.cookie]; known {
-			c.still[s.cookie] = since
+func (c *socketCount) add(s *sockdiag.Socket) {
+	ephemeral := c.use(s.Local.Port)
+	if s.State == sockdiag.CloseWait {
+		if since, known := c.waiting[s.Cookie]; known {
+			c.still[s.Cookie] = since
 		} else {
 			c.unknown = true
 		}
 	}
 	if l := c.listenerFor(s); l != nil {
-		c.countIn(c.countedNamespace, &l.socketGroup, s.state, s.cookie)
+		c.countIn(c.countedNamespace, &l.socketGroup, s.State, s.Cookie)
 		return
 	}
 	if ephemeral {
-		c.countDestination(destination{s.local.ip, s.remote})
+		c.countDestination(destination{s.Local.IP, s.Remote})
 	}
-	tgid, known := c.sockets.owners.of(s.inode)
+	tgid, known := c.sockets.owners.of(s.Inode)
 	if !known && c.sockets.owners.room(len(c.strays)) {
-		c.strays = append(c.strays, straySocket{c.countedNamespace, s.inode, s.state, s.cookie})
+		c.strays = append(c.strays, straySocket{c.countedNamespace, s.Inode, s.State, s.Cookie})
 		return
 	}
-	c.countIn(c.countedNamespace, c.groupOf(c.countedNamespace, tgid), s.state, s.cookie)
+	c.countIn(c.countedNamespace, c.groupOf(c.countedNamespace, tgid), s.State, s.Cookie)
 }
 
 func (c *socketCount) countIn(n *countedNamespace, g *socketGroup, state uint8, cookie uint64) {
 	g.counts[state]++
-	if state == stateCloseWait {
+	if state == sockdiag.CloseWait {
 		c.leaks = append(c.leaks, leakedSocket{n, g, cookie})
 	}
 }
@@ -302,9 +291,9 @@ func (c *socketCount) countDestination(d destination) {
 // an acknowledgement, and what came later (an answer to a keep-alive probe) only
 // makes it seem younger. So the first answer is kept. A socket that came into the
 // state after all were counted is left to the next count.
-func (c *socketCount) addCloseWait(s *diagSocket) {
-	if _, known := c.still[s.cookie]; !known {
-		c.still[s.cookie] = c.now.Add(-s.lastAck)
+func (c *socketCount) addCloseWait(s *sockdiag.Socket) {
+	if _, known := c.still[s.Cookie]; !known {
+		c.still[s.Cookie] = c.now.Add(-s.LastAck)
 	}
 }
 
@@ -359,16 +348,12 @@ func (c *socketCount) groupOf(n *countedNamespace, tgid uint32) *socketGroup {
 	return g
 }
 
-func (c *socketCount) send(m names.Metric, value float64, labels ...string) {
-	c.metrics = append(c.metrics, prometheus.MustNewConstMetric(m.Desc(), prometheus.GaugeValue, value, labels...))
-}
-
-// sendPorts sends which ephemeral ports the sockets of the namespace have.
-func (c *socketCount) sendPorts() {
+// addPorts tells which ephemeral ports the sockets of the namespace have.
+func (c *socketCount) addPorts() {
 	if c.ephemeral == nil {
 		return
 	}
-	c.send(names.EphemeralPortsUsed, float64(c.used.size()), c.label)
+	c.found.Add(names.EphemeralPortsUsed, float64(c.used.size()), c.label)
 	limit := int(c.sockets.options.Destinations)
 	if limit == 0 {
 		return
@@ -384,10 +369,10 @@ func (c *socketCount) sendPorts() {
 	}
 	for _, d := range top {
 		other -= d.ports
-		c.send(names.EphemeralPortsByDestination, float64(d.ports), c.label, netip.AddrFrom16(d.source).Unmap().String(), netip.AddrPortFrom(d.remote.addr(), d.remote.port).String())
+		c.found.Add(names.EphemeralPortsByDestination, float64(d.ports), c.label, netip.AddrFrom16(d.source).Unmap().String(), d.remote.AddrPort().String())
 	}
 	if other > 0 {
-		c.send(names.EphemeralPortsByDestination, float64(other), c.label, "", "other")
+		c.found.Add(names.EphemeralPortsByDestination, float64(other), c.label, "", "other")
 	}
 }
 
@@ -400,33 +385,33 @@ type busyDestination struct {
 // compare puts the busiest first; which of two equal ones is told must not change
 // from scrape to scrape.
 func (a busyDestination) compare(b busyDestination) int {
-	return cmp.Or(cmp.Compare(b.ports, a.ports), bytes.Compare(a.remote.ip[:], b.remote.ip[:]), cmp.Compare(a.remote.port, b.remote.port), bytes.Compare(a.source[:], b.source[:]))
+	return cmp.Or(cmp.Compare(b.ports, a.ports), bytes.Compare(a.remote.IP[:], b.remote.IP[:]), cmp.Compare(a.remote.Port, b.remote.Port), bytes.Compare(a.source[:], b.source[:]))
 }
 
-// sendGroups sends the counts of a namespace. A series that there was once stays as
+// addGroups tells the counts of a namespace. A series that there was once stays as
 // long as its group has a socket, so that what has gone is 0.
-func (c *socketCount) sendGroups(n *countedNamespace) {
-	send := func(g *socketGroup) (sent bool) {
-		if g.counts == ([len(stateNames)]uint32{}) {
+func (c *socketCount) addGroups(n *countedNamespace) {
+	add := func(g *socketGroup) (any bool) {
+		if g.counts == ([len(sockdiag.States)]uint32{}) {
 			return false
 		}
 		for state, count := range g.counts {
 			if g.had[state] = g.had[state] || count > 0; g.had[state] {
-				c.send(names.SocketCount, float64(count), g.service, g.listener, n.label, stateNames[state])
+				c.found.Add(names.SocketCount, float64(count), g.service, g.listener, n.label, sockdiag.States[state])
 			}
 		}
 		if !g.oldest.IsZero() {
-			c.send(names.CloseWaitOldest, c.now.Sub(g.oldest).Seconds(), g.service, g.listener, n.label)
+			c.found.Add(names.CloseWaitOldest, c.now.Sub(g.oldest).Seconds(), g.service, g.listener, n.label)
 		}
 		return true
 	}
 	for _, port := range n.listeners {
 		for _, l := range port {
-			send(&l.socketGroup)
+			add(&l.socketGroup)
 		}
 	}
 	for service, g := range n.outgoing {
-		if !send(g) {
+		if !add(g) {
 			delete(n.outgoing, service)
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/tcpslo/tcpslo/exporter/names"
 	"github.com/tcpslo/tcpslo/exporter/sysctl"
 )
@@ -30,43 +28,34 @@ func (p *portSet) size() int {
 	return n
 }
 
-// socketLimits are the kernel's own accounts of a network namespace that sockets
-// are held against.
-type socketLimits struct {
-	metrics []prometheus.Metric
-	// ephemeral are the ports that connect(2) may choose; nil if that can't be read.
-	ephemeral *portSet
-}
-
-// readSocketLimits reads those of the calling thread's network namespace. What it
-// returns beside an error is what could be read.
-func readSocketLimits(procfs, netns string) (socketLimits, []error) {
-	var l socketLimits
-	var errs []error
-	send := func(m names.Metric, kind prometheus.ValueType, read func() (float64, error)) {
+// readSocketLimits adds the kernel's own accounts that sockets are held against, of
+// the calling thread's network namespace, as far as they can be read. Ephemeral
+// are the ports that connect(2) may choose; nil if that can't be read.
+func readSocketLimits(procfs, netns string, f *Found) (ephemeral *portSet, errs []error) {
+	add := func(m names.Metric, read func() (float64, error)) {
 		value, err := read()
 		if err != nil {
 			errs = append(errs, err)
 			return
 		}
-		l.metrics = append(l.metrics, prometheus.MustNewConstMetric(m.Desc(), kind, value, netns))
+		f.Add(m, value, netns)
 	}
-	send(names.TimeWaitSockets, prometheus.GaugeValue, func() (float64, error) {
+	add(names.TimeWaitSockets, func() (float64, error) {
 		return timeWaitSockets(filepath.Join(procfs, "thread-self/net/sockstat"))
 	})
-	send(names.TimeWaitLimit, prometheus.GaugeValue, func() (float64, error) {
+	add(names.TimeWaitLimit, func() (float64, error) {
 		return sysctl.Value(procfs, "net.ipv4.tcp_max_tw_buckets")
 	})
-	send(names.TimeWaitOverflow, prometheus.CounterValue, func() (float64, error) {
+	add(names.TimeWaitOverflow, func() (float64, error) {
 		return timeWaitOverflow(filepath.Join(procfs, "thread-self/net/netstat"))
 	})
-	send(names.EphemeralPortsAvailable, prometheus.GaugeValue, func() (n float64, err error) {
-		if l.ephemeral, err = ephemeralPorts(procfs); err == nil {
-			n = float64(l.ephemeral.size())
+	add(names.EphemeralPortsAvailable, func() (n float64, err error) {
+		if ephemeral, err = ephemeralPorts(procfs); err == nil {
+			n = float64(ephemeral.size())
 		}
 		return n, err
 	})
-	return l, errs
+	return ephemeral, errs
 }
 
 // timeWaitSockets takes "tw" from the line "TCP: inuse 5 orphan 0 tw 3 …" of

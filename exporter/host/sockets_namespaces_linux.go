@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 )
 
 // Capabilities lists what the collectors of a plan need beside what the exporter
@@ -44,7 +46,7 @@ func processNetns(procfs string, tgid uint32) string {
 
 // netnsProcesses lists the processes in each network namespace that has one.
 func netnsProcesses(procfs string) (map[uint32][]uint32, error) {
-	processes, err := processNumbers(procfs)
+	processes, err := sockdiag.Processes(procfs)
 	if err != nil {
 		return nil, err
 	}

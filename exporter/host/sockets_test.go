@@ -3,7 +3,6 @@
 package host
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,11 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/metric"
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 	"github.com/tcpslo/tcpslo/internal/testenv"
 )
 
@@ -69,18 +68,19 @@ func limitFiles() map[string]string {
 }
 
 func TestSocket_limits_are_those_of_procfs(t *testing.T) {
-	limits, errs := readSocketLimits(procfsWith(t, limitFiles()), "")
+	f := &Found{}
+	ephemeral, errs := readSocketLimits(procfsWith(t, limitFiles()), "", f)
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	got := scrape(t, already(limits.metrics))
+	got := foundText(t, f)
 	for _, want := range []string{"tcpslo_tcp_time_wait_sockets{netns=\"\"} 7", "tcpslo_tcp_time_wait_limit{netns=\"\"} 131072", "tcpslo_tcp_time_wait_overflow_total{netns=\"\"} 23", "tcpslo_ephemeral_ports_available{netns=\"\"} 88"} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("no %s in\n%s", want, got)
 		}
 	}
 	for port, want := range map[uint16]bool{39999: false, 40000: true, 40009: true, 40010: false, 40019: false, 40020: true, 40050: false, 40098: true, 40099: false, 40100: false} {
-		if limits.ephemeral.has(port) != want {
+		if ephemeral.has(port) != want {
 			t.Errorf("port %d is ephemeral: %v, want %v", port, !want, want)
 		}
 	}
@@ -101,54 +101,45 @@ func TestSocket_limit_that_is_not_there_is_no_metric_and_an_error_names_its_file
 		if files[c.file] = c.text; c.text == "" {
 			delete(files, c.file)
 		}
-		limits, errs := readSocketLimits(procfsWith(t, files), "")
+		f := &Found{}
+		_, errs := readSocketLimits(procfsWith(t, files), "", f)
 		if len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want) {
 			t.Errorf("%s %q: errors %v, want %s", c.file, c.text, errs, c.want)
 		}
-		if got := scrape(t, already(limits.metrics)); len(limits.metrics) != 3 || strings.Contains(got, c.metric+"{") {
+		if got := foundText(t, f); len(f.families()) != 3 || strings.Contains(got, c.metric+"{") {
 			t.Errorf("%s %q: %s is among\n%s", c.file, c.text, c.metric, got)
 		}
 	}
 }
 
-// already is metrics that were made before.
-type already []prometheus.Metric
-
-func (a already) Describe(chan<- *prometheus.Desc) {}
-func (a already) Collect(ch chan<- prometheus.Metric) {
-	for _, m := range a {
-		ch <- m
-	}
-}
-
 func TestConnection_belongs_to_the_listener_that_the_kernel_gave_it_to(t *testing.T) {
-	at := func(family uint8, address string) *diagSocket {
+	at := func(family uint8, address string) *sockdiag.Socket {
 		a := netip.MustParseAddrPort(address)
-		return &diagSocket{family: family, state: stateListen, local: endpoint{a.Addr().As16(), a.Port()}}
+		return &sockdiag.Socket{Family: family, State: sockdiag.Listen, Local: sockdiag.Endpoint{IP: a.Addr().As16(), Port: a.Port()}}
 	}
-	four, six := func(a string) *diagSocket { return at(unix.AF_INET, a) }, func(a string) *diagSocket { return at(unix.AF_INET6, a) }
+	four, six := func(a string) *sockdiag.Socket { return at(unix.AF_INET, a) }, func(a string) *sockdiag.Socket { return at(unix.AF_INET6, a) }
 	for _, c := range []struct {
 		name      string
-		listeners []*diagSocket
-		local     *diagSocket
+		listeners []*sockdiag.Socket
+		local     *sockdiag.Socket
 		want      string
 	}{
-		{"its own address before all addresses", []*diagSocket{four("0.0.0.0:80"), four("127.0.0.1:80")}, four("127.0.0.1:80"), "127.0.0.1:80"},
-		{"all addresses where its own is not listened on", []*diagSocket{four("127.0.0.2:80"), four("0.0.0.0:80")}, four("127.0.0.1:80"), "0.0.0.0:80"},
-		{"an IPv6 socket has IPv4 connections", []*diagSocket{six("[::]:80")}, six("[::ffff:127.0.0.1]:80"), "[::]:80"},
-		{"a request of an IPv6 socket by IPv4 is an IPv4 one", []*diagSocket{six("[::]:80")}, four("127.0.0.1:80"), "[::]:80"},
-		{"an IPv4 socket beside an IPv6 one has its own, whichever is first", []*diagSocket{six("[::]:80"), four("0.0.0.0:80")}, four("127.0.0.1:80"), "0.0.0.0:80"},
-		{"an IPv4 socket beside an IPv6 one has its own, whichever is last", []*diagSocket{four("0.0.0.0:80"), six("[::]:80")}, four("127.0.0.1:80"), "0.0.0.0:80"},
-		{"an IPv6 connection is none of an IPv4 socket", []*diagSocket{four("0.0.0.0:80")}, six("[::1]:80"), ""},
-		{"an IPv4-mapped address that is listened on", []*diagSocket{six("[::ffff:127.0.0.1]:80")}, six("[::ffff:127.0.0.1]:80"), "[::ffff:127.0.0.1]:80"},
-		{"another port", []*diagSocket{four("0.0.0.0:81")}, four("127.0.0.1:80"), ""},
+		{"its own address before all addresses", []*sockdiag.Socket{four("0.0.0.0:80"), four("127.0.0.1:80")}, four("127.0.0.1:80"), "127.0.0.1:80"},
+		{"all addresses where its own is not listened on", []*sockdiag.Socket{four("127.0.0.2:80"), four("0.0.0.0:80")}, four("127.0.0.1:80"), "0.0.0.0:80"},
+		{"an IPv6 socket has IPv4 connections", []*sockdiag.Socket{six("[::]:80")}, six("[::ffff:127.0.0.1]:80"), "[::]:80"},
+		{"a request of an IPv6 socket by IPv4 is an IPv4 one", []*sockdiag.Socket{six("[::]:80")}, four("127.0.0.1:80"), "[::]:80"},
+		{"an IPv4 socket beside an IPv6 one has its own, whichever is first", []*sockdiag.Socket{six("[::]:80"), four("0.0.0.0:80")}, four("127.0.0.1:80"), "0.0.0.0:80"},
+		{"an IPv4 socket beside an IPv6 one has its own, whichever is last", []*sockdiag.Socket{four("0.0.0.0:80"), six("[::]:80")}, four("127.0.0.1:80"), "0.0.0.0:80"},
+		{"an IPv6 connection is none of an IPv4 socket", []*sockdiag.Socket{four("0.0.0.0:80")}, six("[::1]:80"), ""},
+		{"an IPv4-mapped address that is listened on", []*sockdiag.Socket{six("[::ffff:127.0.0.1]:80")}, six("[::ffff:127.0.0.1]:80"), "[::ffff:127.0.0.1]:80"},
+		{"another port", []*sockdiag.Socket{four("0.0.0.0:81")}, four("127.0.0.1:80"), ""},
 	} {
 		count := &socketCount{sockets: socketsFrom(t, "/proc"), now: time.Now(), countedNamespace: &countedNamespace{listeners: map[uint16][]*listening{}}}
 		for _, l := range c.listeners {
 			count.addListener(l)
 		}
 		connection := *c.local
-		connection.state = 1
+		connection.State = 1
 		got := ""
 		if l := count.listenerFor(&connection); l != nil {
 			got = l.listener
@@ -156,7 +147,7 @@ func TestConnection_belongs_to_the_listener_that_the_kernel_gave_it_to(t *testin
 		if got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
-		connection.state = stateSynSent
+		connection.State = sockdiag.SynSent
 		if l := count.listenerFor(&connection); l != nil {
 			t.Errorf("%s: a connection that is being opened is said to come from a listener", c.name)
 		}
@@ -166,15 +157,15 @@ func TestConnection_belongs_to_the_listener_that_the_kernel_gave_it_to(t *testin
 func TestBusiest_destinations_are_told_and_the_rest_is_summed_up(t *testing.T) {
 	s := socketsFrom(t, "/proc")
 	s.options.Destinations = 2
-	count := &socketCount{sockets: s, countedNamespace: &countedNamespace{}, ephemeral: &portSet{}}
+	count := &socketCount{sockets: s, countedNamespace: &countedNamespace{}, ephemeral: &portSet{}, found: &Found{}}
 	for i, connections := range []int{3, 50, 7, 7, 1} {
-		d := destination{source: address16(unix.AF_INET, []byte{10, 0, 0, 1}), remote: endpoint{address16(unix.AF_INET, []byte{10, 0, 1, byte(i)}), 443}}
+		d := destination{source: sockdiag.Address16(unix.AF_INET, []byte{10, 0, 0, 1}), remote: sockdiag.Endpoint{IP: sockdiag.Address16(unix.AF_INET, []byte{10, 0, 1, byte(i)}), Port: 443}}
 		for range connections {
 			count.countDestination(d)
 		}
 	}
-	count.sendPorts()
-	got := scrape(t, already(count.metrics))
+	count.addPorts()
+	got := foundText(t, count.found)
 	for _, want := range []string{`{destination="10.0.1.1:443",netns="",source="10.0.0.1"} 50`, `{destination="10.0.1.2:443",netns="",source="10.0.0.1"} 7`, `{destination="other",netns="",source=""} 11`} {
 		if !strings.Contains(got, "tcpslo_ephemeral_ports_used_by_destination"+want+"\n") {
 			t.Errorf("no %s in\n%s", want, got)
@@ -187,18 +178,18 @@ func TestBusiest_destinations_are_told_and_the_rest_is_summed_up(t *testing.T) {
 
 func TestDestinations_beyond_the_limit_are_counted_among_the_others(t *testing.T) {
 	s := socketsFrom(t, "/proc")
-	count := &socketCount{sockets: s, countedNamespace: &countedNamespace{}, ephemeral: &portSet{}}
+	count := &socketCount{sockets: s, countedNamespace: &countedNamespace{}, ephemeral: &portSet{}, found: &Found{}}
 	const more = 500
-	busy := destination{remote: endpoint{[16]byte{15: 1}, 1}}
+	busy := destination{remote: sockdiag.Endpoint{IP: [16]byte{15: 1}, Port: 1}}
 	for i := range maxDestinations + more {
 		count.countDestination(busy)
-		count.countDestination(destination{source: [16]byte{1}, remote: endpoint{[16]byte{byte(i >> 16), byte(i >> 8), byte(i)}, 2}})
+		count.countDestination(destination{source: [16]byte{1}, remote: sockdiag.Endpoint{IP: [16]byte{byte(i >> 16), byte(i >> 8), byte(i)}, Port: 2}})
 	}
-	count.sendPorts()
+	count.addPorts()
 	if len(s.destinations) > maxDestinations+1 {
 		t.Errorf("%d destinations are held, want %d at most", len(s.destinations), maxDestinations+1)
 	}
-	got := scrape(t, already(count.metrics))
+	got := foundText(t, count.found)
 	if want := fmt.Sprintf(`{destination="[::1]:1",netns="",source="::"} %d`, maxDestinations+more); !strings.Contains(got, want+"\n") {
 		t.Errorf("no %s in\n%s", want, got)
 	}
@@ -206,56 +197,6 @@ func TestDestinations_beyond_the_limit_are_counted_among_the_others(t *testing.T
 	if want := fmt.Sprintf(`{destination="other",netns="",source=""} %d`, rest); !strings.Contains(got, want+"\n") {
 		t.Errorf("no %s in\n%s", want, got)
 	}
-}
-
-// message is a netlink message with a body.
-func message(kind uint16, body []byte) []byte {
-	m := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(body)+3)
-	binary.NativeEndian.PutUint32(m, uint32(unix.SizeofNlMsghdr+len(body)))
-	binary.NativeEndian.PutUint16(m[4:], kind)
-	m = append(m, body...)
-	return append(m, make([]byte, align4(len(m))-len(m))...)
-}
-
-func errnoBody(errno unix.Errno) []byte {
-	return binary.NativeEndian.AppendUint32(nil, uint32(-int32(errno)))
-}
-
-func TestAnswers_of_sock_diag_that_make_no_sense_are_errors(t *testing.T) {
-	torn := message(sockDiagByFamily, make([]byte, sizeofDiagMessage))
-	for name, c := range map[string]struct {
-		answer []byte
-		done   bool
-		want   string
-	}{
-		"the end":                     {message(unix.NLMSG_DONE, errnoBody(0)), true, ""},
-		"an error":                    {message(unix.NLMSG_ERROR, errnoBody(unix.EPERM)), true, "operation not permitted"},
-		"an error at the end":         {message(unix.NLMSG_DONE, errnoBody(unix.ENOMEM)), true, "cannot allocate memory"},
-		"a kernel without TCP":        {message(unix.NLMSG_ERROR, errnoBody(unix.ENOENT)), true, "CONFIG_INET_TCP_DIAG"},
-		"a torn message":              {torn[:len(torn)-4], false, "message of 88 bytes in 84"},
-		"a message of no length":      {make([]byte, 16), false, "message of 0 bytes in 16"},
-		"a socket that is too short":  {message(sockDiagByFamily, make([]byte, 71)), false, "socket of 71 bytes"},
-		"an attribute without an end": {message(sockDiagByFamily, append(make([]byte, sizeofDiagMessage), 255, 0, diagInfo, 0)), false, ""},
-	} {
-		var s diagSocket
-		done, err := decodeDump(c.answer, &s, func(*diagSocket) {})
-		if done != c.done || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: done %v, %v; want %v, %q", name, done, err, c.done, c.want)
-		}
-	}
-}
-
-func FuzzDecodeDump(f *testing.F) {
-	f.Add(message(sockDiagByFamily, append(make([]byte, sizeofDiagMessage), 8, 0, diagInfo, 0, 1, 2, 3, 4)))
-	f.Add(message(unix.NLMSG_ERROR, errnoBody(unix.ENOENT)))
-	f.Fuzz(func(t *testing.T, answer []byte) {
-		var s diagSocket
-		sockets := 0
-		_, _ = decodeDump(answer, &s, func(*diagSocket) { sockets++ })
-		if sockets > len(answer)/(unix.SizeofNlMsghdr+sizeofDiagMessage) {
-			t.Errorf("%d sockets in %d bytes", sockets, len(answer))
-		}
-	})
 }
 
 func TestHolder_of_a_socket_is_found_by_its_inode(t *testing.T) {
@@ -309,7 +250,7 @@ func TestOutgoing_connections_beyond_the_limit_have_no_service(t *testing.T) {
 	}
 	count := &socketCount{sockets: s, now: time.Now(), countedNamespace: &countedNamespace{outgoing: map[string]*socketGroup{}}}
 	for i := range uint32(5) {
-		count.add(&diagSocket{family: unix.AF_INET, state: 1, inode: maxOwned + i})
+		count.add(&sockdiag.Socket{Family: unix.AF_INET, State: 1, Inode: maxOwned + i})
 	}
 	if beyond := count.outgoing[""].counts[1]; len(count.strays) != 2 || beyond != 3 {
 		t.Errorf("%d are looked for and %d are not, want 2 and 3", len(count.strays), beyond)
@@ -317,50 +258,34 @@ func TestOutgoing_connections_beyond_the_limit_have_no_service(t *testing.T) {
 }
 
 func TestSockets_are_counted_without_an_allocation_for_each(t *testing.T) {
-	const sockets = 200
-	var answer []byte
-	for i := range sockets {
-		body := make([]byte, sizeofDiagMessage)
-		body[0], body[1] = unix.AF_INET, byte(1+i%2*(stateCloseWait-1))
-		binary.BigEndian.PutUint16(body[4:], uint16(79+i%3)) // two of three have no listener
-		binary.NativeEndian.PutUint32(body[44:], uint32(i))
-		binary.NativeEndian.PutUint32(body[68:], uint32(i+1))
-		answer = append(answer, message(sockDiagByFamily, body)...)
+	const many = 200
+	var all []sockdiag.Socket
+	for i := range many {
+		all = append(all, sockdiag.Socket{
+			Family: unix.AF_INET, State: byte(1 + i%2*(sockdiag.CloseWait-1)),
+			Local: sockdiag.Endpoint{IP: endpointAny4, Port: uint16(79 + i%3)}, // two of three have no listener
+			Inode: uint32(i + 1), Cookie: uint64(i),
+		})
 	}
 	s := socketsFrom(t, "/proc")
 	n := &countedNamespace{listeners: map[uint16][]*listening{}, outgoing: map[string]*socketGroup{}, waiting: map[uint64]time.Time{}}
 	count := &socketCount{sockets: s, now: time.Now(), countedNamespace: n, ephemeral: &portSet{}, still: map[uint64]time.Time{}}
 	count.ephemeral.add(79)
-	count.addListener(&diagSocket{family: unix.AF_INET, state: stateListen, local: endpoint{endpointAny4, 80}})
-	for i := range uint32(sockets) {
+	count.addListener(&sockdiag.Socket{Family: unix.AF_INET, State: sockdiag.Listen, Local: sockdiag.Endpoint{IP: endpointAny4, Port: 80}})
+	for i := range uint32(many) {
 		s.owners.known[i+1], n.waiting[uint64(i)] = 0, count.now
 	}
-	var socket diagSocket
-	add := count.add
 	perDump := testing.AllocsPerRun(20, func() {
 		count.leaks = count.leaks[:0]
-		if _, err := decodeDump(answer, &socket, add); err != nil {
-			t.Fatal(err)
+		for i := range all {
+			count.add(&all[i])
 		}
 	})
 	if perDump > 1 {
-		t.Errorf("%v allocations for %d sockets", perDump, sockets)
+		t.Errorf("%v allocations for %d sockets", perDump, many)
 	}
-	if got := n.listeners[80][0].counts[1] + n.listeners[80][0].counts[stateCloseWait] + n.outgoing[""].counts[1] + n.outgoing[""].counts[stateCloseWait]; got != 21*sockets {
-		t.Errorf("%d sockets were counted, want %d", got, 21*sockets)
-	}
-}
-
-func TestSocketInode_reads_nothing_but_links_to_sockets(t *testing.T) {
-	for link, want := range map[string]uint32{"socket:[1]": 1, "socket:[4294967295]": 4294967295} {
-		if got, ok := socketInode([]byte(link)); !ok || got != want {
-			t.Errorf("%q: %d, %v", link, got, ok)
-		}
-	}
-	for _, link := range []string{"", "socket:[", "socket:[]", "socket:[x]", "socket:[4294967296]", "socket:[99999999999999999999999]", "pipe:[1]", "socket:[1"} {
-		if got, ok := socketInode([]byte(link)); ok {
-			t.Errorf("%q is %d", link, got)
-		}
+	if got := n.listeners[80][0].counts[1] + n.listeners[80][0].counts[sockdiag.CloseWait] + n.outgoing[""].counts[1] + n.outgoing[""].counts[sockdiag.CloseWait]; got != 21*many {
+		t.Errorf("%d sockets were counted, want %d", got, 21*many)
 	}
 }
 
@@ -407,21 +332,18 @@ func TestNamespace_that_has_gone_is_told_from_one_that_may_not_be_entered(t *tes
 func TestCount_that_took_long_is_told_again_until_it_has_rested(t *testing.T) {
 	s := socketsFrom(t, "/proc")
 	update := func() int {
-		ch, n := make(chan prometheus.Metric), 0
-		failed := make(chan error, 1)
-		go func() {
-			defer close(ch)
-			failed <- s.Update(ch)
-		}()
-		for range ch {
-			n++
-		}
-		if err := <-failed; err != nil {
+		f, err := s.Update()
+		if err != nil {
 			t.Fatal(err)
+		}
+		n := 0
+		for _, family := range f.families() {
+			n += len(family.Metric)
 		}
 		return n
 	}
-	s.metrics, s.rested = already{prometheus.MustNewConstMetric(prometheus.NewDesc("told_before", "", nil, nil), prometheus.GaugeValue, 1)}, time.Now().Add(time.Hour)
+	s.found, s.rested = &Found{}, time.Now().Add(time.Hour)
+	s.found.Add(looksMetric, 1)
 	if n := update(); n != 1 {
 		t.Errorf("%d metrics, want the one that was told before", n)
 	}

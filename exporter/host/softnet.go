@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/procfs"
 
 	"github.com/tcpslo/tcpslo/exporter/names"
@@ -46,38 +45,26 @@ func (s *softnet) read() ([]procfs.SoftnetStat, error) {
 // came, which split that length.
 const softnetColumnsWithCPU = 13
 
-var (
-	softnetProcessed   = names.SoftnetProcessed.Desc()
-	softnetDropped     = names.SoftnetDropped.Desc()
-	softnetTimeSqueeze = names.SoftnetTimeSqueeze.Desc()
-	softnetReceivedRPS = names.SoftnetReceivedRPS.Desc()
-	softnetFlowLimit   = names.SoftnetFlowLimit.Desc()
-	softnetBacklog     = names.SoftnetBacklog.Desc()
-)
-
-func (s *softnet) Update(ch chan<- prometheus.Metric) error {
+func (s *softnet) Update() (*Found, error) {
 	stats, err := s.read()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	f := &Found{}
 	for _, stat := range stats {
 		if stat.Width < softnetColumnsWithCPU {
 			// Without the number, lines move up when a CPU goes offline.
-			return fmt.Errorf("net/softnet_stat has %d columns, %d are needed to tell the CPUs apart (Linux 5.10)", stat.Width, softnetColumnsWithCPU)
+			return f, fmt.Errorf("net/softnet_stat has %d columns, %d are needed to tell the CPUs apart (Linux 5.10)", stat.Width, softnetColumnsWithCPU)
 		}
 		cpu := strconv.FormatUint(uint64(stat.Index), 10)
-		for desc, count := range map[*prometheus.Desc]uint32{
-			softnetProcessed:   stat.Processed,
-			softnetDropped:     stat.Dropped,
-			softnetTimeSqueeze: stat.TimeSqueezed,
-			softnetReceivedRPS: stat.ReceivedRps,
-			softnetFlowLimit:   stat.FlowLimitCount,
-		} {
-			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(count), cpu)
-		}
-		ch <- prometheus.MustNewConstMetric(softnetBacklog, prometheus.GaugeValue, float64(stat.SoftnetBacklogLen), cpu)
+		f.Add(names.SoftnetProcessed, float64(stat.Processed), cpu)
+		f.Add(names.SoftnetDropped, float64(stat.Dropped), cpu)
+		f.Add(names.SoftnetTimeSqueeze, float64(stat.TimeSqueezed), cpu)
+		f.Add(names.SoftnetReceivedRPS, float64(stat.ReceivedRps), cpu)
+		f.Add(names.SoftnetFlowLimit, float64(stat.FlowLimitCount), cpu)
+		f.Add(names.SoftnetBacklog, float64(stat.SoftnetBacklogLen), cpu)
 	}
-	return nil
+	return f, nil
 }
 
 func (s *softnet) Close() error { return nil }

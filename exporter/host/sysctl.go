@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/tcpslo/tcpslo/exporter/names"
 	"github.com/tcpslo/tcpslo/exporter/sysctl"
 )
@@ -32,9 +30,8 @@ func newSysctls(environment Environment, _ Options) (Collector, error) {
 	return s, nil
 }
 
-var sysctlDesc = names.SysctlValue.Desc()
-
-func (s *sysctls) Update(ch chan<- prometheus.Metric) error {
+func (s *sysctls) Update() (*Found, error) {
+	f := &Found{}
 	var errs []error
 	for _, name := range sysctl.Names {
 		values, err := sysctl.Read(s.procfs, name)
@@ -46,10 +43,10 @@ func (s *sysctls) Update(ch chan<- prometheus.Metric) error {
 			if len(values) > 1 {
 				label = fmt.Sprintf("%s[%d]", name, i)
 			}
-			ch <- prometheus.MustNewConstMetric(sysctlDesc, prometheus.GaugeValue, value, label)
+			f.Add(names.SysctlValue, value, label)
 		}
 	}
-	return errors.Join(errs...)
+	return f, errors.Join(errs...)
 }
 
 func (s *sysctls) Close() error { return nil }

@@ -5,7 +5,6 @@ package host
 import (
 	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/procfs"
 
 	"github.com/tcpslo/tcpslo/exporter/names"
@@ -43,13 +42,12 @@ func (c *tcpExt) read() (procfs.TcpExt, error) {
 	return stat.TcpExt, nil
 }
 
-var tcpExtFastOpen = names.TCPExtFastOpen.Desc()
-
-func (c *tcpExt) Update(ch chan<- prometheus.Metric) error {
+func (c *tcpExt) Update() (*Found, error) {
 	counters, err := c.read()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	f := &Found{}
 	for event, count := range map[string]*float64{
 		"accepted":         counters.TCPFastOpenPassive,
 		"cookie_requested": counters.TCPFastOpenCookieReqd,
@@ -57,10 +55,10 @@ func (c *tcpExt) Update(ch chan<- prometheus.Metric) error {
 		"queue_full":       counters.TCPFastOpenListenOverflow,
 	} {
 		if count != nil { // the kernel has it
-			ch <- prometheus.MustNewConstMetric(tcpExtFastOpen, prometheus.CounterValue, *count, event)
+			f.Add(names.TCPExtFastOpen, *count, event)
 		}
 	}
-	return nil
+	return f, nil
 }
 
 func (c *tcpExt) Close() error { return nil }

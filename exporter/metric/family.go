@@ -4,6 +4,7 @@ package metric
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -140,7 +141,11 @@ func (f *family) checkValue(path string, field Field) error {
 // begin starts a scrape: from what the retired rows counted, as long as it
 // should be served.
 func (f *family) begin() {
-	for _, s := range f.series {
+	all := maps.Values(f.series)
+	if f.sorted != nil { // they are the same, and a slice is faster than a map
+		all = slices.Values(f.sorted)
+	}
+	for s := range all {
 		s.rows, s.sum, s.most, s.counts = 0, 0, 0, s.counts[:0]
 	}
 	for id, retired := range f.retired {
@@ -278,16 +283,16 @@ func (f *family) gather() *dto.MetricFamily {
 // sort drops the series that no row has any more and puts the others in the
 // order of the exposition, that of their label values.
 func (f *family) sort() {
+	if f.sorted != nil && !slices.ContainsFunc(f.sorted, func(s *series) bool { return s.rows == 0 }) {
+		return
+	}
 	for id, s := range f.series {
 		if s.rows == 0 {
 			s.gone = true
 			delete(f.series, id)
-			f.sorted = nil
 		}
 	}
-	if f.sorted != nil {
-		return
-	}
+	f.sorted = nil
 	for _, s := range f.series {
 		if s.metric == nil {
 			f.newMetric(s)

@@ -34,8 +34,8 @@ import (
 )
 
 // Observer is everything that observes this machine. It gathers what the probes
-// have counted; as a prometheus.Collector it tells what is not in a map: what
-// probes cost, and what procfs, sysfs and netlink say.
+// have counted and what procfs, sysfs and netlink say; as a prometheus.Collector it
+// tells what that costs.
 type Observer struct {
 	log     *slog.Logger
 	options Options
@@ -401,7 +401,7 @@ var (
 	uprobeTrap    = names.UprobeTrap.Desc()
 )
 
-// Gather returns the metrics that probes count, sorted by name. The next call
+// Gather returns the metrics that probes count and collectors read. The next call
 // changes the numbers in what this one returns, so it waits until done is called.
 // As a prometheus.TransactionalGatherer it comes before the registry that has the
 // Observer as a collector.
@@ -414,12 +414,16 @@ func (o *Observer) Gather() (families []*dto.MetricFamily, done func(), err erro
 	}()
 	o.mu.RLock()
 	defer o.mu.RUnlock()
+	// Reading maps keeps one CPU busy, mostly, and procfs another.
+	counted, hosted := make(chan struct{}), make(chan []*dto.MetricFamily, 1)
+	go func() { hosted <- o.current.host.Gather(counted) }()
 	families, err = o.current.set.Gather()
 	o.current.counted.Store(audit.ReadMetrics(families))
-	return families, o.gathering.Unlock, err
+	close(counted)
+	return append(families, <-hosted...), o.gathering.Unlock, err
 }
 
-// Collect sends what the probes cost and what collectors read.
+// Collect sends what probes and collectors cost.
 func (o *Observer) Collect(ch chan<- prometheus.Metric) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()

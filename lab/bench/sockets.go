@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
@@ -92,11 +90,8 @@ func countMany(ctx context.Context, n int, fill func(*crowd, int) error) (o sock
 	for round := range 1 + socketRounds {
 		before := heap()
 		began := time.Now()
-		counted, err := countEstablished(set, c.netns)
+		counted := countEstablished(set, c.netns)
 		spent := time.Since(began)
-		if err != nil {
-			return o, err
-		}
 		var after runtime.MemStats
 		runtime.ReadMemStats(&after)
 		if counted < n {
@@ -151,26 +146,19 @@ func (nameless) ServiceOfProcess(tgid, executable uint32) string { return "" }
 
 // countEstablished has sockets counted and returns how many of a namespace are
 // established.
-func countEstablished(set *collector.Set, netns string) (int, error) {
-	ch := make(chan prometheus.Metric, 64)
-	go func() {
-		defer close(ch)
-		set.Collect(ch)
-	}()
-	desc := names.SocketCount.Desc().String()
+func countEstablished(set *collector.Set, netns string) int {
 	n := 0
-	var errs []error
-	for m := range ch {
-		if m.Desc().String() != desc {
+	for _, family := range set.Gather(nil) { // no probe is read
+		if family.GetName() != names.SocketCount.Full() {
 			continue
 		}
-		var one dto.Metric
-		errs = append(errs, m.Write(&one))
-		if has(&one, labels{"netns": netns, "state": "established"}) {
-			n += int(one.GetGauge().GetValue())
+		for _, one := range family.Metric {
+			if has(one, labels{"netns": netns, "state": "established"}) {
+				n += int(one.GetGauge().GetValue())
+			}
 		}
 	}
-	return n, errors.Join(errs...)
+	return n
 }
 
 // crowd is a network namespace full of sockets. A thread keeps it, and a process
