@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tcpslo/tcpslo/exporter/names"
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 const (
@@ -79,11 +80,11 @@ type observation struct {
 }
 
 func observeMany(ctx context.Context, b *bench, listeners, series int) (o observation, err error) {
-	hello, err := startServer(ctx, b.tools.hello)
+	hello, err := child.StartServer(ctx, b.tools.hello)
 	if err != nil {
 		return o, err
 	}
-	defer hello.stop() //nolint:errcheck // measured is what happened before
+	defer hello.Stop() //nolint:errcheck // measured is what happened before
 	e, err := startExporter(ctx, b.tools.exporter)
 	if err != nil {
 		return o, err
@@ -94,7 +95,7 @@ func observeMany(ctx context.Context, b *bench, listeners, series int) (o observ
 	if err != nil {
 		return o, err
 	}
-	if err := requestSeries(ctx, hello.address, series); err != nil {
+	if err := requestSeries(ctx, hello.Listen[0], series); err != nil {
 		return o, err
 	}
 	first, err := e.get(text)
@@ -111,7 +112,7 @@ func observeMany(ctx context.Context, b *bench, listeners, series int) (o observ
 	if want := series + 3*listeners; o.histograms < want {
 		return o, fmt.Errorf("the scrape has %d histograms, want at least %d", o.histograms, want)
 	}
-	if o.memory, err = memoryOf(e.pid()); err != nil {
+	if o.memory, err = memoryOf(e.PID); err != nil {
 		return o, err
 	}
 	return o, o.watchIdle(ctx, e, b.idle)
@@ -123,7 +124,7 @@ func (o *observation) scrape(e *exporter) error {
 	var collectors, processor []float64
 	for range scrapesPerFormat {
 		for _, f := range []format{text, gzipped, protobuf} {
-			before, err := processorTime(e.pid())
+			before, err := processorTime(e.PID)
 			if err != nil {
 				return err
 			}
@@ -135,7 +136,7 @@ func (o *observation) scrape(e *exporter) error {
 			if f != text {
 				continue
 			}
-			after, err := processorTime(e.pid())
+			after, err := processorTime(e.PID)
 			if err != nil {
 				return err
 			}
@@ -157,7 +158,7 @@ func (o *observation) scrape(e *exporter) error {
 }
 
 func (o *observation) watchIdle(ctx context.Context, e *exporter, d time.Duration) error {
-	before, err := processorTime(e.pid())
+	before, err := processorTime(e.PID)
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (o *observation) watchIdle(ctx context.Context, e *exporter, d time.Duratio
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	after, err := processorTime(e.pid())
+	after, err := processorTime(e.PID)
 	o.idle = (after - before).Seconds() / d.Seconds()
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 const helloPath = "/hello/x"
@@ -21,11 +23,11 @@ type quantities struct{ p50, p99, rps, processor comparison }
 // exporter runs once and doesn't once; which comes first alternates, so that
 // neither gains from a machine that becomes slower or faster.
 func server(ctx context.Context, b *bench) (section, error) {
-	hello, err := startServer(ctx, b.tools.hello)
+	hello, err := child.StartServer(ctx, b.tools.hello)
 	if err != nil {
 		return section{}, err
 	}
-	defer hello.stop() //nolint:errcheck // measured is what happened before
+	defer hello.Stop() //nolint:errcheck // measured is what happened before
 	drivers := b.drivers()
 	found := make([]quantities, len(drivers))
 	for round := range b.rounds {
@@ -66,7 +68,7 @@ func server(ctx context.Context, b *bench) (section, error) {
 	return s, nil
 }
 
-func serverRound(ctx context.Context, b *bench, hello *process, on bool, drivers []driver, found []quantities) (err error) {
+func serverRound(ctx context.Context, b *bench, hello *child.Server, on bool, drivers []driver, found []quantities) (err error) {
 	var e *exporter
 	if on {
 		if e, err = startExporter(ctx, b.tools.exporter); err != nil {
@@ -74,13 +76,13 @@ func serverRound(ctx context.Context, b *bench, hello *process, on bool, drivers
 		}
 		defer func() { err = e.finish(err) }()
 	}
-	url := "http://" + hello.address + helloPath
+	url := "http://" + hello.Listen[0] + helloPath
 	if _, err := b.tools.runLoad(ctx, url, warmUp, loadConnections); err != nil {
 		return err
 	}
 	counted := warmUp
 	for i, d := range drivers {
-		before, err := processorTime(hello.pid())
+		before, err := processorTime(hello.PID)
 		if err != nil {
 			return err
 		}
@@ -88,7 +90,7 @@ func serverRound(ctx context.Context, b *bench, hello *process, on bool, drivers
 		if err != nil {
 			return err
 		}
-		after, err := processorTime(hello.pid())
+		after, err := processorTime(hello.PID)
 		if err != nil {
 			return err
 		}

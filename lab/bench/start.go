@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 const manyServices = 10
@@ -27,11 +29,11 @@ func start(ctx context.Context, b *bench) (section, error) {
 		if err := os.WriteFile(path, program, 0o755); err != nil {
 			return section{}, err
 		}
-		service, err := startServer(ctx, path)
+		service, err := child.StartServer(ctx, path)
 		if err != nil {
 			return section{}, err
 		}
-		defer service.stop() //nolint:errcheck // measured is what happened before
+		defer service.Stop() //nolint:errcheck // measured is what happened before
 	}
 	var starts, stops []float64
 	for range b.rounds {
@@ -69,7 +71,7 @@ func start(ctx context.Context, b *bench) (section, error) {
 // attachedEverywhere checks that the exporter, which has only just begun to answer,
 // is attached to each of the services.
 func (e *exporter) attachedEverywhere() error {
-	response, err := e.client.Get("http://" + e.address + "/api/v1/services")
+	response, err := e.client.Get("http://" + e.Address + "/api/v1/services")
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 func main() {
@@ -62,31 +64,31 @@ const (
 
 func demonstrate(ctx context.Context, out io.Writer, dir string) error {
 	say := newSteps(out)
-	busy, err := startService(ctx, filepath.Join(dir, busyService), "-listen", "127.0.0.1:8080")
+	busy, err := child.StartServer(ctx, filepath.Join(dir, busyService), "-listen", "127.0.0.1:8080")
 	if err != nil {
 		return err
 	}
-	defer busy.stop()
-	stuck, err := startService(ctx, filepath.Join(dir, stuckService), "-listen", "127.0.0.1:8081", "-backlog", "1", "-no-accept")
+	defer busy.Stop() //nolint:errcheck // shown is what happened before
+	stuck, err := child.StartServer(ctx, filepath.Join(dir, stuckService), "-listen", "127.0.0.1:8081", "-backlog", "1", "-no-accept")
 	if err != nil {
 		return err
 	}
-	defer stuck.stop()
-	say.done("started %s (%s) and %s (%s: backlog 1, never accepts)", busyService, busy.address, stuckService, stuck.address)
+	defer stuck.Stop() //nolint:errcheck // shown is what happened before
+	say.done("started %s (%s) and %s (%s: backlog 1, never accepts)", busyService, busy.Listen[0], stuckService, stuck.Listen[0])
 
-	exporter, err := startExporter(ctx, filepath.Join(dir, "tcpslo_exporter"), "127.0.0.1:10984")
+	exporter, err := child.StartExporter(ctx, filepath.Join(dir, "tcpslo_exporter"))
 	if err != nil {
 		return err
 	}
-	defer exporter.stop()
+	defer exporter.Stop() //nolint:errcheck // shown is what happened before
 	say.done("started the exporter: it found both, unchanged and running")
 
 	dropsBefore, err := listenDrops()
 	if err != nil {
 		return err
 	}
-	overflow := flood(ctx, stuck.address, floodConnections)
-	truth, err := load(ctx, busy.address)
+	overflow := flood(ctx, stuck.Listen[0], floodConnections)
+	truth, err := load(ctx, busy.Listen[0])
 	if err != nil {
 		return err
 	}
@@ -98,7 +100,7 @@ func demonstrate(ctx context.Context, out io.Writer, dir string) error {
 	if err := sleep(ctx, 200*time.Millisecond); err != nil {
 		return err
 	}
-	metrics, err := scrape(ctx, exporter.address)
+	metrics, err := scrape(ctx, exporter.Address)
 	if err != nil {
 		return err
 	}

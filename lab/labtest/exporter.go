@@ -5,7 +5,6 @@ package labtest
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 // Options say how to run the exporter.
@@ -41,8 +42,11 @@ type Exporter struct {
 // the test failed.
 func StartExporter(t testing.TB, opts Options) *Exporter {
 	t.Helper()
-	e := &Exporter{t: t, Addr: freeAddress(t), log: &lockedBuffer{}}
-	e.URL = "http://" + e.Addr
+	addr, err := child.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Exporter{t: t, Addr: addr, URL: "http://" + addr, log: &lockedBuffer{}}
 	// Without keep-alive a scrape leaves no socket behind in the exporter, so
 	// that its open files can be counted.
 	e.client = &http.Client{
@@ -176,15 +180,4 @@ func (e *Exporter) do(method, path, accept string) (answer, error) {
 		return answer{}, fmt.Errorf("read answer to %s %s: %w", method, path, err)
 	}
 	return answer{resp.StatusCode, resp.Header.Get("Content-Type"), body}, nil
-}
-
-// freeAddress is an address of loopback that nothing listens on.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -8,54 +8,25 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 // process is a child that never outlives the test process, not even when that
 // one is killed for taking too long.
 type process struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the child has been waited for
-	err  error         // what Wait returned, valid once done is closed
+	done <-chan struct{} // closed when the child has been waited for
 }
 
 // startProcess starts cmd in the namespace ns (nil: the test process's own).
 func startProcess(ns *NetNS, cmd *exec.Cmd) (*process, error) {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	cmd.WaitDelay = 2 * time.Second
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	if ns != nil {
-		if err := ns.Do(cmd.Start); err != nil {
-			return nil, err
-		}
-		go func() {
-			p.err = cmd.Wait()
-			close(p.done)
-		}()
-		return p, nil
-	}
-	started := make(chan error)
-	go func() {
-		// Pdeathsig is sent when the thread that forked ends, not the
-		// process, so the thread is kept for as long as the child lives.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		p.err = cmd.Wait()
-		close(p.done)
-	}()
-	return p, <-started
+	done, err := child.Start(cmd, ns.Do)
+	return &process{cmd: cmd, done: done}, err
 }
 
 // stop sends sig and returns the exit code, or an error if the child was ended

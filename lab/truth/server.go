@@ -3,75 +3,23 @@
 package truth
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os/exec"
-	"syscall"
 	"time"
-)
 
-const (
-	startTimeout = 10 * time.Second
-	stopTimeout  = 10 * time.Second // lab/server takes 3 s to cut lingering connections
+	"github.com/tcpslo/tcpslo/lab/child"
 )
 
 // A Server is a running lab/server.
-type Server struct {
-	PID int
-	// Listen has the address of each -listen flag: HOST:PORT or unix:PATH.
-	Listen []string
+type Server = child.Server
 
-	cmd    *exec.Cmd
-	stderr *bytes.Buffer
-}
-
-// Start runs a build of lab/server and returns once it listens. It is killed when
-// ctx ends, if Stop has not ended it before, and it ends by itself when this process does.
+// Start runs a build of lab/server and returns once it listens. It is told to end when
+// ctx ends, if Stop has not done so before, and it ends when this process does.
 func Start(ctx context.Context, binary string, args ...string) (*Server, error) {
-	args = append([]string{"-until-eof"}, args...)
-	s := &Server{cmd: exec.CommandContext(ctx, binary, args...), stderr: new(bytes.Buffer)}
-	s.cmd.Stderr = s.stderr
-	// Nothing is written to it: however this process ends, the pipe then closes.
-	if _, err := s.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	stdout, err := s.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %q: %w", binary, err)
-	}
-	silent := time.AfterFunc(startTimeout, func() { s.cmd.Process.Kill() })
-	err = json.NewDecoder(stdout).Decode(s)
-	if !silent.Stop() && err != nil {
-		err = fmt.Errorf("nothing said within %s", startTimeout)
-	}
-	if err != nil {
-		s.cmd.Process.Kill()
-		err = errors.Join(err, s.cmd.Wait())
-		return nil, fmt.Errorf("starting %q: %w: %s", binary, err, s.stderr)
-	}
-	return s, nil
-}
-
-// Stop asks the server to end and waits for it. A server that takes longer than
-// 10 s, or does not exit with code 0, is an error.
-func (s *Server) Stop() error {
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stopping the server: %w", err)
-	}
-	late := time.AfterFunc(stopTimeout, func() { s.cmd.Process.Kill() })
-	defer late.Stop()
-	if err := s.cmd.Wait(); err != nil {
-		return fmt.Errorf("the server did not stop cleanly: %w: %s", err, s.stderr)
-	}
-	return nil
+	return child.StartServer(ctx, binary, args...)
 }
 
 // An Accepted is what one listening socket of the server has accepted.
