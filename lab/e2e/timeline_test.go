@@ -40,7 +40,7 @@ func stagesOf(x *labtest.Exposition, service labtest.Labels) map[string]stage {
 	return all
 }
 
-// counts compares the counts of all stages, in their order.
+// wantStages compares the counts of all stages, in their order.
 func wantStages(x *labtest.Exposition, service labtest.Labels, want ...uint64) error {
 	var errs []error
 	got := stagesOf(x, service)
@@ -216,13 +216,19 @@ func TestResponse_that_a_full_window_holds_back_waits_for_its_first_packet(t *te
 }
 
 func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
+	ex := start(t)
+	plain := labtest.StartServer(t, labtest.ServerOptions{})
+	secure := labtest.StartServer(t, labtest.ServerOptions{Flags: []string{"-tls"}})
+	service := labtest.Labels{"service": ex.WaitAttached(plain.PID).Name}
+	ex.WaitAttached(secure.PID)
+	all := make([]uint64, len(stages))
 	for _, c := range []struct {
 		sentence string
-		flags    []string
+		server   *labtest.Server
 		visit    func(t *testing.T, server *labtest.Server)
 		want     []uint64 // in the order of the stages
 	}{
-		{"keep-alive", nil, func(t *testing.T, server *labtest.Server) {
+		{"keep-alive", plain, func(t *testing.T, server *labtest.Server) {
 			for range 2 {
 				v := visit(t, server)
 				for range 50 {
@@ -231,13 +237,13 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 				}
 			}
 		}, []uint64{2, 2, 100, 100, 100, 100}},
-		{"two requests in one segment: the second one was read with the first", nil, func(t *testing.T, server *labtest.Server) {
+		{"two requests in one segment: the second one was read with the first", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			v.write(t, request("/hello/x")+request("/hello/y"))
 			v.answer(t)
 			v.answer(t)
 		}, []uint64{1, 1, 1, 2, 2, 2}},
-		{"a body that comes while the handler reads", nil, func(t *testing.T, server *labtest.Server) {
+		{"a body that comes while the handler reads", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			for range 3 {
 				v.write(t, "POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
@@ -250,7 +256,7 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 				io.Copy(io.Discard, response.Body)
 			}
 		}, []uint64{1, 1, 3, 3, 3, 3}},
-		{"responses that begin to leave before the handler returns", nil, func(t *testing.T, server *labtest.Server) {
+		{"responses that begin to leave before the handler returns", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			for range 5 {
 				v.ask(t, "/stream")
@@ -259,20 +265,20 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 				v.answer(t)
 			}
 		}, []uint64{1, 1, 10, 10, 10, 10}},
-		{"a handler that panics sends nothing", nil, func(t *testing.T, server *labtest.Server) {
+		{"a handler that panics sends nothing", plain, func(t *testing.T, server *labtest.Server) {
 			for range 5 {
 				v := visit(t, server)
 				v.ask(t, "/panic")
 				io.ReadAll(v)
 			}
 		}, []uint64{5, 5, 5, 5, 5, 0}},
-		{"a connection that a handler takes over is its own", nil, func(t *testing.T, server *labtest.Server) {
+		{"a connection that a handler takes over is its own", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			v.ask(t, "/hijack")
 			v.Conn.(*net.TCPConn).CloseWrite()
 			io.ReadAll(v)
 		}, []uint64{1, 1, 1, 1, 1, 0}},
-		{"TLS", []string{"-tls"}, func(t *testing.T, server *labtest.Server) {
+		{"TLS", secure, func(t *testing.T, server *labtest.Server) {
 			client := &http.Client{Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
 			}}
@@ -281,17 +287,17 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 				get(t, client, "https://"+server.Listen[0]+"/hello/x", "200")
 			}
 		}, []uint64{1, 1, 20, 20, 20, 20}},
-		{"HTTP/2: a hundred streams of one connection", []string{"-tls"}, func(t *testing.T, server *labtest.Server) {
+		{"HTTP/2: a hundred streams of one connection", secure, func(t *testing.T, server *labtest.Server) {
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
 			defer client.CloseIdleConnections()
 			get(t, client, "https://"+server.Listen[0]+"/hello/x", "200")
-			var all sync.WaitGroup
+			var streams sync.WaitGroup
 			for range 99 {
-				all.Go(func() { get(t, client, "https://"+server.Listen[0]+"/hello/x", "200") })
+				streams.Go(func() { get(t, client, "https://"+server.Listen[0]+"/hello/x", "200") })
 			}
-			all.Wait()
+			streams.Wait()
 		}, []uint64{0, 0, 0, 0, 100, 0}},
-		{"a client that has gone before the answer", nil, func(t *testing.T, server *labtest.Server) {
+		{"a client that has gone before the answer", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			v.ask(t, "/slow?ms=300")
 			time.Sleep(50 * time.Millisecond)
@@ -301,11 +307,11 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 		}, []uint64{1, 1, 1, 1, 1, 0}},
 	} {
 		t.Run(c.sentence, func(t *testing.T) {
-			ex := start(t)
-			server := labtest.StartServer(t, labtest.ServerOptions{Flags: c.flags})
-			service := labtest.Labels{"service": ex.WaitAttached(server.PID).Name}
-			c.visit(t, server)
-			labtest.Settles(t, func() error { return wantStages(ex.Scrape(), service, c.want...) })
+			c.visit(t, c.server)
+			for i, n := range c.want {
+				all[i] += n
+			}
+			labtest.Settles(t, func() error { return wantStages(ex.Scrape(), service, all...) })
 		})
 	}
 }
