@@ -6,6 +6,7 @@
  * group, and how long each waited in the accept queue. A connection is stamped
  * when it is queued and leaves its stamp behind when accept() returns it.
  */
+#include "connection.h"
 #include "listener.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -33,7 +34,7 @@ struct worker_key {
  * another CPU can take it in the moment between its being queued and the program
  * that sees that. Who accepted then waits here for the program.
  */
-struct connection {
+struct waiting_connection {
 	struct listener_key key;
 	__u64 socket;      /* inode of the listening socket */
 	__u64 queued_at;   /* CLOCK_MONOTONIC, nanoseconds; 0: only accept() saw it so far */
@@ -49,7 +50,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
 	__type(key, __u64); /* struct sock of the connection */
-	__type(value, struct connection);
+	__type(value, struct waiting_connection);
 } waiting SEC(".maps");
 
 SEC("tp_btf/inet_sock_set_state")
@@ -71,7 +72,20 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 	return 0;
 }
 
-static __always_inline int count_accepted(const struct connection *connection, __u32 tgid, __u64 wait)
+/* The first two stages of the connection's first request. */
+static __always_inline void begin_timeline(__u64 sk, __u64 queued_at, __u64 now)
+{
+	struct connection *connection = meet_connection(sk);
+
+	if (!connection)
+		return;
+	/* As in listen.bpf.c. Nothing was sent to the peer since the SYN-ACK. */
+	connection->handshake = (__u64)(BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3) * 1000;
+	connection->accept_queue = now - queued_at;
+	connection->accepted_at = now;
+}
+
+static __always_inline int count_accepted(const struct waiting_connection *connection, __u32 tgid, __u64 wait)
 {
 	struct worker_key worker = {};
 
@@ -88,7 +102,7 @@ static __always_inline int count_accepted(const struct connection *connection, _
 static __always_inline int queued(const struct sock *listener, const struct sock *child)
 {
 	struct cpu_key cpu = {};
-	struct connection connection = {}, *early;
+	struct waiting_connection connection = {}, *early;
 	__u64 address = (__u64)child;
 
 	read_listener_key(&connection.key, listener);
@@ -108,6 +122,8 @@ static __always_inline int queued(const struct sock *listener, const struct sock
 		return 0;
 	}
 	if (!early->queued_at) {
+		if (with_timeline)
+			begin_timeline(address, connection.queued_at, connection.queued_at);
 		count_accepted(&connection, early->accepted_by, 0);
 		bpf_map_delete_elem(&waiting, &address);
 	} else {
@@ -139,19 +155,23 @@ int BPF_KPROBE(conn_queued__kprobe, struct sock *listener, struct sock *child)
 
 /* ---------------------------------------------------- accept() returned it */
 
-static __always_inline int take(__u64 address, const struct connection *connection)
+static __always_inline int take(__u64 address, const struct waiting_connection *connection)
 {
-	struct connection taken = *connection;
+	struct waiting_connection taken = *connection;
 	__u64 now = bpf_ktime_get_ns();
 
 	bpf_map_delete_elem(&waiting, &address);
-	return count_accepted(&taken, bpf_get_current_pid_tgid() >> 32, now > taken.queued_at ? now - taken.queued_at : 0);
+	if (now < taken.queued_at)
+		now = taken.queued_at;
+	if (with_timeline)
+		begin_timeline(address, taken.queued_at, now);
+	return count_accepted(&taken, bpf_get_current_pid_tgid() >> 32, now - taken.queued_at);
 }
 
 static __always_inline int accepted(const struct sock *child)
 {
 	__u64 address = (__u64)child;
-	struct connection *connection = bpf_map_lookup_elem(&waiting, &address), early = {};
+	struct waiting_connection *connection = bpf_map_lookup_elem(&waiting, &address), early = {};
 
 	if (!connection && BPF_CORE_READ(child, sk_protocol) == IPPROTO_TCP) {
 		early.accepted_by = bpf_get_current_pid_tgid() >> 32;
@@ -185,21 +205,12 @@ int BPF_KRETPROBE(accepted__kretprobe, struct sock *ret)
 
 static __always_inline int accepted_descriptor(long fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct connection *connection;
-	struct fdtable *table;
-	struct file **files, *file = NULL;
+	struct file *file = file_of_descriptor(fd);
+	struct waiting_connection *connection;
 	struct socket *socket;
 	struct sock *sk;
 	__u64 address;
 
-	if (fd < 0)
-		return 0;
-	table = BPF_CORE_READ(task, files, fdt);
-	files = BPF_CORE_READ(table, fd);
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	if (!file)
 		return 0;
 	/* It is a socket, as accept() has just made it, unless another thread was faster

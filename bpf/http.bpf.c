@@ -18,11 +18,11 @@
  * Requests are added up here; user space empties the map when it likes.
  */
 #define LOST_REASONS LOST_REQUEST_NOT_FOUND,
+#include "connection.h"
 #include "go.h"
+#include "listener.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
-
-#define MAX_PATH 128
 
 /* What the exporter found in an executable's own type data; the members are
  * filled by name (http.yaml, executables). Offsets are bytes. */
@@ -37,6 +37,8 @@ struct executable {
 	__u16 stream_state, state_status; /* HTTP/2 */
 	__u16 server_addr, server_read_timeout, server_read_header_timeout, server_write_timeout, server_idle_timeout;
 	__u16 g_panic;
+	__u16 conn_net, conn_tls, tls_net; /* the connection below http.conn and tls.Conn, in an interface */
+	__u16 net_fd, fd_number, fd_family, fd_type;
 };
 
 struct process {
@@ -59,7 +61,14 @@ struct work {
 	__u64 response;   /* what the http.ResponseWriter points to */
 	__u64 request;    /* *http.Request as the server made it */
 	__u64 routed;     /* *http.Request as the last router saw it, or 0 */
+	__u64 sk;         /* struct sock of the connection, or 0 */
+	__u64 met_at;     /* of its struct connection */
+	__u64 handshake, accept_queue, read_wait, parse; /* nanoseconds, or NOT_SEEN */
+	__u32 response_begins; /* behind this sequence number */
+	__u32 unused;
 };
+
+#define NOT_SEEN (~0ULL)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -72,12 +81,6 @@ struct {
 enum outcome {
 	OUTCOME_PANIC = 1,
 	OUTCOME_HIJACKED = 2,
-};
-
-enum path_source {
-	PATH_PATTERN, /* Request.Pattern */
-	PATH_RAW,     /* Request.URL.Path: no pattern */
-	PATH_OTHER,   /* there was no room for another path */
 };
 
 enum method {
@@ -220,9 +223,90 @@ static __always_inline void meet_server(const struct executable *executable, __u
 	bpf_map_update_elem(&known_servers, &known, &yes, BPF_ANY);
 }
 
+/* A Go interface that holds a pointer. */
+struct go_interface {
+	__u64 itab;
+	__u64 data;
+};
+
+/*
+ * The socket that a response of HTTP/1 is written to, or 0. A response of another
+ * kind doesn't lead back to the server, and a connection of another kind than TCP,
+ * or that is wrapped, to no descriptor of a TCP socket: net.netFD repeats what
+ * socket() was called with.
+ */
+static __always_inline __u64 socket_of(const struct executable *executable, __u64 server, __u64 response)
+{
+	__u64 conn = 0, back = 0, tls = 0, fd = 0, number = 0, family = 0, type = 0;
+	struct go_interface net = {};
+	struct file *file;
+
+#define READ(TO, FROM) bpf_probe_read_user(&(TO), sizeof(TO), (const void *)(FROM))
+	if (READ(conn, response + executable->response_conn) || READ(back, conn + executable->conn_server) ||
+	    back != server || READ(net, conn + executable->conn_net) || READ(tls, conn + executable->conn_tls))
+		return 0;
+	if (tls && READ(net, net.data + executable->tls_net))
+		return 0;
+	if (READ(fd, net.data + executable->net_fd) || READ(number, fd + executable->fd_number) ||
+	    READ(family, fd + executable->fd_family) || READ(type, fd + executable->fd_type))
+		return 0;
+#undef READ
+	if ((family != AF_INET && family != AF_INET6) || type != SOCK_STREAM || number > 0x7fffffff)
+		return 0;
+	file = file_of_descriptor(number);
+	return file ? (__u64)tcp_sock_of_file(file) : 0;
+}
+
+/* Joins a goroutine to its connection, once. */
+static __always_inline void join(struct work *work, const struct executable *executable, __u64 server)
+{
+	struct connection *connection;
+
+	work->sk = socket_of(executable, server, work->response);
+	connection = work->sk ? meet_connection(work->sk) : NULL;
+	if (connection)
+		work->met_at = connection->met_at;
+	else
+		work->sk = 0;
+}
+
+/* What a request went through before its handler. */
+static __always_inline void look_back(struct work *work)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)work->sk;
+	struct connection *connection = bpf_map_lookup_elem(&connections, &work->sk);
+	__u64 since;
+
+	if (!connection || connection->met_at != work->met_at) {
+		work->sk = 0; /* it has gone */
+		return;
+	}
+	since = connection->request_since;
+	if (connection->accepted_at) {
+		work->accept_queue = connection->accept_queue;
+		if (connection->handshake)
+			work->handshake = connection->handshake;
+		/* What came before waited along with its connection. */
+		if (since && since < connection->accepted_at)
+			since = connection->accepted_at;
+		connection->accepted_at = 0;
+	}
+	if (since && connection->read_at >= since && connection->read_at <= work->started_at) {
+		work->read_wait = connection->read_at - since;
+		work->parse = work->started_at - connection->read_at;
+	} else if (!since && connection->returned_at) {
+		/* It was read along with the request before it (pipelining). */
+		work->parse = work->started_at - connection->returned_at;
+	}
+	work->response_begins = BPF_CORE_READ(tp, write_seq);
+}
+
 static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 response, __u64 request)
 {
-	struct work fresh = {.started_at = bpf_ktime_get_ns(), .response = response, .request = request};
+	struct work fresh = {
+		.started_at = bpf_ktime_get_ns(), .response = response, .request = request,
+		.handshake = NOT_SEEN, .accept_queue = NOT_SEEN, .read_wait = NOT_SEEN, .parse = NOT_SEEN,
+	};
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
 	struct work *work;
@@ -231,6 +315,14 @@ static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 respon
 		return 0;
 	goroutine.executable = process->executable.id;
 	work = bpf_map_lookup_elem(&goroutines, &goroutine);
+	if (work) {
+		fresh.sk = work->sk;
+		fresh.met_at = work->met_at;
+	} else if (with_timeline && server) {
+		join(&fresh, &process->executable, server);
+	}
+	if (fresh.sk)
+		look_back(&fresh);
 	if (work) {
 		*work = fresh;
 		return account(process, fresh.started_at);
@@ -424,6 +516,51 @@ static __always_inline void count_request(struct request_key *key, __u64 nanosec
 		count_lost(LOST_MAP_FULL);
 }
 
+/*
+ * Adds up the stages of a request whose handler has ended. The first packet of the
+ * response comes later, unless it left before the handler ended.
+ */
+static __always_inline void count_stages(const struct work *work, const struct request_key *request, __u64 ended, bool answers)
+{
+	struct route_key key = {.tgid = request->tgid, .executable = request->executable, .path_source = request->path_source};
+	struct tcp_sock *tp = (struct tcp_sock *)work->sk;
+	struct connection *connection;
+	struct request_stages *stages;
+
+	__builtin_memcpy(key.path, request->path, sizeof(key.path));
+	stages = stages_of(&key);
+	if (!stages)
+		return;
+	if (work->handshake != NOT_SEEN)
+		observe_stage(&stages->handshake, work->handshake);
+	if (work->accept_queue != NOT_SEEN)
+		observe_stage(&stages->accept_queue, work->accept_queue);
+	if (work->read_wait != NOT_SEEN)
+		observe_stage(&stages->read_wait, work->read_wait);
+	if (work->parse != NOT_SEEN)
+		observe_stage(&stages->parse, work->parse);
+	observe_stage(&stages->handler, ended - work->started_at);
+
+	connection = work->sk ? bpf_map_lookup_elem(&connections, &work->sk) : NULL;
+	if (!connection || connection->met_at != work->met_at)
+		return;
+	/* What can be read by now is of the next request: net/http reads a body to its
+	 * end, or closes the connection. */
+	connection->request_since = BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq) ? connection->readable_since : 0;
+	connection->read_at = 0;
+	connection->returned_at = ended;
+	if (!answers)
+		return;
+	if ((__s32)(BPF_CORE_READ(tp, snd_nxt) - work->response_begins) > 0) {
+		observe_stage(&stages->first_packet, 0);
+		return;
+	}
+	connection->route = key;
+	connection->response_begins = work->response_begins;
+	barrier();
+	connection->answer_since = ended;
+}
+
 /* Where a request ends. */
 enum end {
 	END_RETURN,     /* of an HTTP/1 handler: its goroutine reads the next request */
@@ -466,6 +603,8 @@ static __always_inline int finish(struct pt_regs *ctx, enum end end, bool panics
 	else
 		key.status = http2_status(&work, executable);
 	count_request(&key, began - work.started_at);
+	if (with_timeline)
+		count_stages(&work, &key, began, end == END_RETURN && key.status != OUTCOME_HIJACKED);
 
 	/* A router that refuses a request leaves no pattern either. */
 	if (key.path_source == PATH_RAW && executable->request_pat != ABSENT && !process->asked_for_router &&

@@ -9,52 +9,18 @@
  * Softirqs know no process: they leave their stamp at the connection, and the
  * process is told from who reads or writes.
  */
+#include "connection.h"
 #include "read.h"
 #include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 #define MAX_PROCESSES 512
-#define MAX_CONNECTIONS 65536
 
 HISTOGRAM(read_wait_nanoseconds, __u32, MAX_PROCESSES, 320);
 HISTOGRAM(write_to_wire_nanoseconds, __u32, MAX_PROCESSES, 320);
 HISTOGRAM(sendmsg_nanoseconds, __u32, MAX_PROCESSES, 320);
 HISTOGRAM(recvmsg_nanoseconds, __u32, MAX_PROCESSES, 320);
-
-/* Times are CLOCK_MONOTONIC, nanoseconds, and 0 where there is none. */
-struct connection {
-	__u64 readable_since; /* there is data to read since then */
-	__u64 taken_since;    /* what the read that goes on has copied first was there since then */
-	__u64 taken_at;       /* and was copied then */
-	__u64 written_at;     /* by a write that waits for its first packet */
-	__u32 first_byte;     /* of that write: its sequence number */
-	__u32 written_by;     /* process */
-	__u32 writer;         /* thread whose write goes on */
-	__u32 is_measured;    /* that write set written_at */
-	__u32 left;           /* bytes that the read that goes on has not taken */
-	__u32 unused;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_CONNECTIONS);
-	__type(key, __u64); /* struct sock */
-	__type(value, struct connection);
-} connections SEC(".maps");
-
-static __always_inline struct connection *meet_connection(__u64 sk)
-{
-	struct connection *connection = bpf_map_lookup_elem(&connections, &sk), fresh = {};
-
-	if (connection)
-		return connection;
-	bpf_map_update_elem(&connections, &sk, &fresh, BPF_NOEXIST);
-	connection = bpf_map_lookup_elem(&connections, &sk);
-	if (!connection)
-		count_lost(LOST_MAP_FULL);
-	return connection;
-}
 
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(connection_destroyed, const struct sock *sk)
@@ -71,8 +37,11 @@ static __always_inline int queued(__u64 sk)
 {
 	struct connection *connection = meet_connection(sk);
 
-	if (connection && !connection->readable_since)
+	if (connection && !connection->readable_since) {
 		connection->readable_since = bpf_ktime_get_ns();
+		if (with_timeline && !connection->request_since)
+			connection->request_since = connection->readable_since;
+	}
 	return 0;
 }
 
@@ -121,6 +90,8 @@ int BPF_PROG(data_copied, struct sock *sk)
 	if (connection->readable_since && !connection->taken_since) {
 		connection->taken_at = bpf_ktime_get_ns();
 		connection->taken_since = connection->readable_since;
+		if (with_timeline && !connection->read_at)
+			connection->read_at = connection->taken_at;
 	}
 	connection->readable_since = 0;
 	connection->left = tp->rcv_nxt - tp->copied_seq;
@@ -254,27 +225,46 @@ static __always_inline __u32 end_of_data(const struct sk_buff *skb)
 	return bpf_ntohl(tcp.seq) + skb->len - headers - 4 * (tcp.data_offset >> 4);
 }
 
+/* The first packet of a response, which http's program left to wait for. */
+static __always_inline void response_sent(struct connection *connection, __u64 now)
+{
+	struct request_stages *stages = stages_of(&connection->route);
+
+	if (stages)
+		observe_stage(&stages->first_packet, now > connection->answer_since ? now - connection->answer_since : 0);
+	connection->answer_since = 0;
+}
+
+static __always_inline bool is_behind(__u32 end, __u32 begin)
+{
+	return (__s32)(end - begin) > 0;
+}
+
 /* Runs for every packet that leaves, and for most of them ends at the first or
  * second question: a packet's own time is known nowhere else. Behind a queueing
- * discipline that shapes it comes when the packet's turn has come. */
+ * discipline that shapes it comes when the packet's turn has come. What is behind the
+ * sequence number is no acknowledgement, and no data of before. */
 SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(packet_sent, const struct sk_buff *skb)
 {
 	__u64 sk = (__u64)skb->sk, now;
 	struct connection *connection;
-	__u32 tgid;
+	__u32 tgid, end;
 
 	if (!sk)
 		return 0;
 	connection = bpf_map_lookup_elem(&connections, &sk);
-	if (!connection || !connection->written_at)
+	if (!connection || (!connection->written_at && !(with_timeline && connection->answer_since)))
 		return 0;
-	if ((__s32)(end_of_data(skb) - connection->first_byte) <= 0)
-		return 0; /* an acknowledgement, or data of an earlier write */
+	end = end_of_data(skb);
 	now = bpf_ktime_get_ns();
-	tgid = connection->written_by;
-	OBSERVE(write_to_wire_nanoseconds, &tgid, now - connection->written_at);
-	connection->written_at = 0;
+	if (connection->written_at && is_behind(end, connection->first_byte)) {
+		tgid = connection->written_by;
+		OBSERVE(write_to_wire_nanoseconds, &tgid, now - connection->written_at);
+		connection->written_at = 0;
+	}
+	if (with_timeline && connection->answer_since && is_behind(end, connection->response_begins))
+		response_sent(connection, now);
 	return 0;
 }
 

@@ -179,6 +179,7 @@ struct tcp_sock {
 	__u32 copied_seq; /* next byte to be read */
 	__u32 window_clamp; /* largest window to announce */
 	__u32 write_seq; /* next byte to be written */
+	__u32 snd_nxt;   /* next byte to be sent */
 };
 
 struct mptcp_sock {

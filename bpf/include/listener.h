@@ -72,6 +72,23 @@ static __always_inline __u64 socket_inode(const struct sock *sk)
 	return socket ? BPF_CORE_READ(socket, vfs_inode.i_ino) : 0;
 }
 
+/* What a descriptor of the current process stands for, or NULL. */
+static __always_inline struct file *file_of_descriptor(long fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table;
+	struct file **files, *file = NULL;
+
+	if (fd < 0)
+		return NULL;
+	table = BPF_CORE_READ(task, files, fdt);
+	files = BPF_CORE_READ(table, fd);
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
 /*
  * The TCP socket behind an open file, or NULL. Told by the file system's magic
  * number because bpf_sock_from_file() needs Linux 5.11. An MPTCP socket gives

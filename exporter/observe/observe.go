@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -151,8 +152,34 @@ func Definitions(c *config.Config) ([]*probe.Definition, map[string][]byte, erro
 	if err := errors.Join(append(refused, err)...); err != nil {
 		return nil, nil, err
 	}
-	definitions = append(definitions, own...)
+	definitions, err = withNeeds(append(definitions, own...), c)
+	if err != nil {
+		return nil, nil, err
+	}
 	return definitions, objects, checkNames(definitions)
+}
+
+// withNeeds leaves out probes whose needs are off, and puts the others that have needs
+// first: they decide the boundaries of what is counted for them.
+func withNeeds(definitions []*probe.Definition, c *config.Config) ([]*probe.Definition, error) {
+	on := map[string]bool{}
+	for _, d := range definitions {
+		on[d.Name] = true
+	}
+	var first, rest []*probe.Definition
+	var errs []error
+	for _, d := range definitions {
+		missing := slices.DeleteFunc(slices.Clone(d.Needs), func(name string) bool { return on[name] })
+		switch {
+		case len(d.Needs) == 0:
+			rest = append(rest, d)
+		case len(missing) == 0:
+			first = append(first, d)
+		case c.CollectorEnabled(d.Name, false):
+			errs = append(errs, fmt.Errorf("collector %q needs %q, which is off", d.Name, missing[0]))
+		}
+	}
+	return append(first, rest...), errors.Join(errs...)
 }
 
 // discoveryProbe wakes the discovery of services; it can't be switched off.
@@ -253,6 +280,10 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	options, err := o.probeOptions(c, registry)
 	if err != nil {
 		return nil, err
+	}
+	options.Shared = &probe.Shared{}
+	for _, d := range from.definitions {
+		options.Shared.Running = append(options.Shared.Running, d.Name)
 	}
 	for _, d := range from.definitions {
 		p, err := probe.Load(d, from.objects[d.Name], options)

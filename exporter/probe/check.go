@@ -35,7 +35,7 @@ func (d *Definition) check() strictyaml.Errors {
 	if !probeName.MatchString(d.Name) {
 		c.fail("name", "probe name %q must be lower case letters, digits and underscores", d.Name)
 	}
-	if len(d.Programs)+len(d.Iterators) == 0 {
+	if len(d.Programs)+len(d.Iterators)+len(d.Needs) == 0 {
 		c.fail("", "a probe needs programs, iterators or a go_function")
 	}
 	c.options()

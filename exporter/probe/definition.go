@@ -20,6 +20,7 @@ type Definition struct {
 	Help       string              `yaml:"help,required"`
 	Object     string              `yaml:"object"` // file beside the YAML; NAME.bpf.o where empty
 	GoFunction *GoFunction         `yaml:"go_function"`
+	Needs      []string            `yaml:"needs"` // probes that fill the maps of this one, see Shared
 	Options    map[string]Option   `yaml:"options"`
 	Programs   []Program           `yaml:"programs"`
 	Iterators  []Iterator          `yaml:"iterators"`

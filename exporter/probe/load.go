@@ -37,6 +37,8 @@ type Options struct {
 	TrapNanoseconds uint64
 	// MaxEntries sets the sizes of maps by name.
 	MaxEntries map[string]uint32
+	// Shared is the same for all probes of a set, or nil for a probe alone.
+	Shared *Shared
 }
 
 // Probe is a loaded probe.
@@ -46,6 +48,7 @@ type Probe struct {
 	spec       *ebpf.CollectionSpec
 
 	maps      map[string]*ebpf.Map
+	adopted   map[string]*ebpf.Map // of them, those that another probe made
 	swaps     map[string]*metric.Swap
 	tables    []*metric.Table
 	lostNames map[uint64]string
@@ -108,6 +111,9 @@ func prepare(d *Definition, object []byte, o Options) (*Probe, error) {
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {
 		return nil, fmt.Errorf("%s: read object: %w", d.File, err)
+	}
+	if o.Shared == nil {
+		o.Shared = &Shared{Running: []string{d.Name}}
 	}
 	p := &Probe{
 		Definition: d, options: o, spec: spec,
@@ -271,6 +277,9 @@ func (p *Probe) loadFunction(name string, attachType ebpf.AttachType, of *progra
 	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: function}
 	spec.Variables = nil
+	for _, m := range spec.Maps {
+		m.Pinning = ebpf.PinNone // but shared, see Shared
+	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: p.maps, Cache: p.options.Kernel.cache})
 	if err != nil {
 		return nil, explain(err)

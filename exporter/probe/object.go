@@ -160,6 +160,12 @@ func (p *Probe) layout(m metric.Definition) (*histogram.Layout, error) {
 		bounds[i] = ^uint64(0)
 	}
 	copy(bounds, layout.Bounds())
+	if p.spec.Maps[m.Map].Pinning == ebpf.PinByName {
+		if p.options.Shared.bounds == nil {
+			p.options.Shared.bounds = map[string][]uint64{}
+		}
+		p.options.Shared.bounds[name] = bounds
+	}
 	if err := variable.Set(bounds); err != nil {
 		return nil, fmt.Errorf("set %q: %w", name, err)
 	}
@@ -168,9 +174,16 @@ func (p *Probe) layout(m metric.Definition) (*histogram.Layout, error) {
 
 // setVariables fills the constants that an object may declare: the address
 // ranges ksym_begin_NAME and ksym_end_NAME of kernel functions, what a uprobe trap
-// costs, and the options.
+// costs, which other collectors run, the boundaries of histograms that another
+// probe publishes, and the options.
 func (p *Probe) setVariables() error {
 	for name, variable := range p.spec.Variables {
+		if bounds, ok := p.options.Shared.bounds[name]; ok {
+			if err := variable.Set(bounds); err != nil {
+				return fmt.Errorf("%s: set %q: %w", p.Definition.File, name, err)
+			}
+			continue
+		}
 		var value uint64
 		if symbol, ok := strings.CutPrefix(name, "ksym_begin_"); ok {
 			value, _, _ = p.options.Kernel.SymbolRange(symbol)
@@ -178,6 +191,8 @@ func (p *Probe) setVariables() error {
 			_, value, _ = p.options.Kernel.SymbolRange(symbol)
 		} else if name == "uprobe_trap_nanoseconds" {
 			value = p.options.TrapNanoseconds
+		} else if running, ok := p.options.Shared.isRunning(name); ok {
+			value = running
 		} else if option, ok := p.Definition.Values[name]; ok {
 			value = option
 		} else {
@@ -194,13 +209,18 @@ func (p *Probe) setVariables() error {
 func (p *Probe) createMaps() error {
 	spec := p.spec.Copy()
 	spec.Programs = nil
-	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: p.options.Kernel.cache})
+	p.adopted = p.options.Shared.adopt(spec)
+	for _, m := range spec.Maps {
+		m.Pinning = ebpf.PinNone
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: p.adopted, Cache: p.options.Kernel.cache})
 	if err != nil {
 		return fmt.Errorf("%s: create maps: %w", p.Definition.File, explain(err))
 	}
 	p.maps = collection.Maps
+	p.options.Shared.offer(p.spec, p.maps)
 	for name, m := range p.maps {
-		if m.Type() != ebpf.ArrayOfMaps {
+		if m.Type() != ebpf.ArrayOfMaps || p.adopted[name] != nil {
 			continue
 		}
 		swap, err := metric.NewSwap(m, p.spec.Maps[name].InnerMap)
@@ -251,7 +271,7 @@ func (p *Probe) createTables(layouts map[string]*histogram.Layout) error {
 // reads: how full they are is told all the same.
 func (p *Probe) countOtherMaps(read map[string][]metric.Definition) error {
 	for _, name := range slices.Sorted(maps.Keys(p.maps)) {
-		if m := p.maps[name]; read[name] == nil && m.Type() == ebpf.Hash {
+		if m := p.maps[name]; read[name] == nil && p.adopted[name] == nil && m.Type() == ebpf.Hash {
 			table, err := metric.NewTable(metric.Source{Name: name, Map: m}, nil, nil, p.options.Environment, nil)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.Definition.File, err)

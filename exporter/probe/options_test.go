@@ -55,7 +55,7 @@ func TestOption_is_written_into_the_object_before_it_is_loaded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &Probe{Definition: d, spec: spec, options: Options{Log: slog.New(slog.DiscardHandler), Environment: metric.Environment{}}}
+		p := &Probe{Definition: d, spec: spec, options: Options{Log: slog.New(slog.DiscardHandler), Environment: metric.Environment{}, Shared: &Shared{}}}
 		if err := p.setVariables(); err != nil {
 			t.Fatal(err)
 		}

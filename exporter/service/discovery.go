@@ -170,7 +170,11 @@ func (d *Discovery) handleWish(set *probe.Set, raw []byte) {
 	}
 	switch binary.NativeEndian.Uint32(raw) {
 	case wishDrain:
-		if err := set.Named("http").Drain("request_nanoseconds"); err != nil {
+		err := set.Named("http").Drain("request_nanoseconds")
+		if timeline := set.Named("timeline"); timeline != nil {
+			err = errors.Join(err, timeline.Drain("request_stages"))
+		}
+		if err != nil {
 			d.log.Error("requests can't be drained", "error", err)
 		}
 	case wishRouter:

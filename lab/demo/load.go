@@ -57,6 +57,7 @@ func load(ctx context.Context, address string) (*counts, error) {
 	workers := []func() error{
 		func() error { return truth.slow(ctx, address) },
 		func() error { return truth.trouble(ctx, address) },
+		func() error { return truth.drip(ctx, address) },
 	}
 	for range shoppers {
 		workers = append(workers, func() error { return truth.shop(ctx, address) })

@@ -48,6 +48,7 @@ func (r report) print(out io.Writer) error {
 		return err
 	}
 	differences := r.printRequests(out, rows)
+	r.printStages(out, rows)
 	differences += r.printListeners(out)
 	r.printObjectives(out, rows)
 	r.printFindings(out, rows)
@@ -156,6 +157,16 @@ func (r report) quantileOf(name string, want labels, q float64) float64 {
 	return math.NaN()
 }
 
+// meanOf is NaN unless there are observations.
+func (r report) meanOf(name string, want labels) float64 {
+	var sum, count float64
+	for _, m := range r.metrics.series(name, want) {
+		sum += m.GetHistogram().GetSampleSum()
+		count += float64(m.GetHistogram().GetSampleCount())
+	}
+	return sum / count
+}
+
 func (r report) printObjectives(out io.Writer, rows []requestRow) {
 	var total, failed, late uint64
 	for _, row := range rows {
@@ -196,6 +207,10 @@ func (r report) printFindings(out io.Writer, rows []requestRow) {
 	worst := slices.MaxFunc(rows, func(a, b requestRow) int { return cmp.Compare(a.late, b.late) })
 	if worst.late > 0 {
 		fmt.Fprintf(out, "  • %s %s: %d of %d requests took longer than %.0f ms in the handler.\n", worst.method, worst.path, worst.late, worst.counted, threshold*1000)
+	}
+	dripped := labels{"service": busyService, "path": "/status/{code}", "stage": "parse"}
+	if parse := r.meanOf("tcpslo_http_request_stage_seconds", dripped); parse > 0.01 {
+		fmt.Fprintf(out, "  • GET /status/{code}: the handler is done at once, but requests come in pieces (parse takes %s in the mean): a client or its line is slow.\n", milliseconds(parse))
 	}
 	for _, row := range rows {
 		if row.status == "panic" && row.counted > 0 {

@@ -49,11 +49,21 @@ func (r *reader) labels() labtest.Labels { return labtest.Labels{"service": r.na
 // stop lets the server hang until goOn: when it returns no thread of it runs.
 func (r *reader) stop(t *testing.T) {
 	t.Helper()
-	if err := syscall.Kill(r.PID, syscall.SIGSTOP); err != nil {
+	hang(t, r.PID)
+}
+
+func (r *reader) goOn(t *testing.T) {
+	t.Helper()
+	goOn(t, r.PID)
+}
+
+func hang(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	labtest.Eventually(t, func() error {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", r.PID))
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 		if err != nil {
 			return err
 		}
@@ -71,9 +81,9 @@ func (r *reader) stop(t *testing.T) {
 	})
 }
 
-func (r *reader) goOn(t *testing.T) {
+func goOn(t *testing.T, pid int) {
 	t.Helper()
-	if err := syscall.Kill(r.PID, syscall.SIGCONT); err != nil {
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 }

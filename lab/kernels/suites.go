@@ -37,7 +37,7 @@ var suites = []suite{
 		name: "e2e",
 		off:  atConnections,
 		pkg:  "lab/e2e",
-		skip: union(connections, notInGuests, map[string]string{
+		skip: union(connections, timeline, notInGuests, map[string]string{
 			"TestPromtool_finds_no_fault_with_the_metrics":                           "the guest has no promtool",
 			"TestShort_lived_Go_servers_leave_nothing_behind":                        "300 processes take an emulated CPU many minutes",
 			"TestUnknown_key_in_the_configuration_ends_the_program":                  "the kernel has no part in it",
@@ -111,6 +111,13 @@ var suites = []suite{
 		},
 	},
 	{
+		name:   "timeline",
+		off:    atRequests,
+		pkg:    "lab/e2e",
+		run:    slices.Sorted(maps.Keys(timeline)),
+		except: map[string]string{"6.18": "it takes the same ways as the newest kernel"},
+	},
+	{
 		name: "probe",
 		pkg:  "exporter/probe",
 		run: []string{
@@ -141,8 +148,18 @@ var (
 
 var (
 	atConnections = []string{"window", "socketio", "skb", "softirq", "fastopen", "tls", "softnet", "nic", "sockets", "sysctl", "tcpext", "audit"}
+	atRequests    = []string{"listen", "window", "skb", "softirq", "fastopen", "tls", "softnet", "nic", "sockets", "sysctl", "tcpext", "audit"}
 	atListeners   = []string{"accept", "listen", "sockets", "sysctl", "audit"}
 )
+
+// timeline are the tests of the stages of requests whose counts tell, not their times.
+var timeline = map[string]string{
+	"TestStages_are_counted_once_for_each_request_that_has_them":                    inTimeline,
+	"TestWrapped_connection_has_the_stage_of_its_handler":                           inTimeline,
+	"TestTimeline_of_a_connection_from_before_the_exporter_lacks_what_was_not_seen": inTimeline,
+}
+
+const inTimeline = "the suite timeline runs it"
 
 // inConnections is why a test is not in the suite e2e.
 const inConnections = "the suites of connections run it"
@@ -184,6 +201,11 @@ var notInGuests = map[string]string{
 	"TestRead_wait_is_the_time_that_data_waited_for_a_server_that_sleeps":                        clock,
 	"TestOverhead_is_what_the_traps_and_the_programs_take":                                       clock,
 	"TestRequests_beyond_the_limit_of_connections_are_counted_as_lost":                           noPart,
+	"TestDelay_is_in_its_stage_and_in_no_other":                                                  clock,
+	"TestResponse_that_a_full_window_holds_back_waits_for_its_first_packet":                      clock,
+	"TestStages_add_up_to_what_is_seen_on_the_wire":                                              "the guest has no tshark",
+	"TestTimeline_leaves_nothing_behind":                                                         sameWays,
+	"TestTimeline_is_off_where_what_it_needs_is":                                                 noPart,
 	"TestTLS_handshakes_take_as_long_as_the_client_lets_the_server_wait":                         clock,
 	"TestTLS_handshakes_of_a_server_that_was_killed_are_not_in_flight_for_ever":                  sameWays,
 	"TestCheck_config_refuses_an_option_that_is_unknown_or_out_of_range":                         noPart,

@@ -84,8 +84,16 @@ func withoutCollectors(config string) string {
 	return config + "\ncollectors: {" + strings.ReplaceAll(off, ",", ": false, ") + ": false}\n"
 }
 
+// waitReady waits until the exporter serves. One that hangs is asked where: on
+// SIGQUIT a Go program prints what its goroutines do, into the log that finish shows.
 func (e *Exporter) waitReady() {
 	e.t.Helper()
+	ready := false
+	defer func() {
+		if !ready {
+			e.process.stop(syscall.SIGQUIT, 5*time.Second)
+		}
+	}()
 	Eventually(e.t, func() error {
 		if !e.process.running() {
 			e.t.Fatalf("exporter ended before it was ready: %s", e.process.cmd.ProcessState)
@@ -96,6 +104,7 @@ func (e *Exporter) waitReady() {
 		}
 		return err
 	})
+	ready = true
 }
 
 // finish is the cleanup: a clean end is part of every test.

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * One record of each TCP connection, which several probes write to: accept notes
+ * when a process took it, socketio when data came and was read and when a packet
+ * left, and http adds up what a request's stages took when its handler returns.
+ * The maps here are one for all of them (LIBBPF_PIN_BY_NAME).
+ */
+#ifndef TCPSLO_CONNECTION_H
+#define TCPSLO_CONNECTION_H
+
+#include "tcpslo.h"
+
+#define LIBBPF_PIN_BY_NAME 1
+
+/* Set by the exporter: the collector timeline runs. */
+const volatile __u64 with_timeline = 0;
+
+#define MAX_CONNECTIONS 65536
+#define MAX_PATH 128
+
+enum path_source {
+	PATH_PATTERN, /* Request.Pattern */
+	PATH_RAW,     /* Request.URL.Path: no pattern */
+	PATH_OTHER,   /* there was no room for another path */
+};
+
+/* What the stages of requests are added up by. */
+struct route_key {
+	__u32 tgid;
+	__u32 executable;
+	__u32 path_source;
+	char path[MAX_PATH];
+};
+
+/* Times are CLOCK_MONOTONIC, nanoseconds, and 0 where there is none. Durations are
+ * nanoseconds. */
+struct connection {
+	__u64 met_at; /* tells one connection from the next at the same address */
+
+	/* Reads and writes, see socketio.bpf.c. */
+	__u64 readable_since; /* there is data to read since then */
+	__u64 taken_since;    /* what the read that goes on has copied first was there since then */
+	__u64 taken_at;       /* and was copied then */
+	__u64 written_at;     /* by a write that waits for its first packet */
+	__u32 first_byte;     /* of that write: its sequence number */
+	__u32 written_by;     /* process */
+	__u32 writer;         /* thread whose write goes on */
+	__u32 is_measured;    /* that write set written_at */
+	__u32 left;           /* bytes that the read that goes on has not taken */
+
+	/* The request under way, if the collector timeline runs. */
+	__u32 response_begins; /* sequence number: what comes behind it answers the request */
+	__u64 handshake, accept_queue; /* durations, for its first request */
+	__u64 accepted_at;             /* until that comes */
+	__u64 request_since;           /* the first byte of a request is there since then */
+	__u64 read_at;                 /* and was first read then */
+	__u64 returned_at;             /* from the last handler */
+	__u64 answer_since;            /* the first packet of its response is awaited since then */
+	struct route_key route;        /* of that request */
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_CONNECTIONS);
+	__type(key, __u64); /* struct sock */
+	__type(value, struct connection);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} connections SEC(".maps");
+
+/* Never written: what a new entry starts from, large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct connection);
+} no_connection SEC(".maps");
+
+static __always_inline struct connection *meet_connection(__u64 sk)
+{
+	struct connection *connection = bpf_map_lookup_elem(&connections, &sk);
+	__u32 first = 0;
+	void *none;
+
+	if (connection)
+		return connection;
+	none = bpf_map_lookup_elem(&no_connection, &first);
+	if (!none)
+		return NULL;
+	bpf_map_update_elem(&connections, &sk, none, BPF_NOEXIST);
+	connection = bpf_map_lookup_elem(&connections, &sk);
+	if (!connection)
+		count_lost(LOST_MAP_FULL);
+	else
+		connection->met_at = bpf_ktime_get_ns();
+	return connection;
+}
+
+/* ------------------------------------------------- the stages of a request */
+
+HISTOGRAM_LAYOUT(request_stages, 32);
+
+struct request_stages {
+	struct request_stages_histogram handshake, accept_queue, read_wait, parse, handler, first_packet;
+};
+
+struct request_stages_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct route_key);
+	__type(value, struct request_stages);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__array(values, struct request_stages_map);
+} request_stages SEC(".maps");
+
+/* By process, of requests whose path found no room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 512);
+	__type(key, struct route_key);
+	__type(value, struct request_stages);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} request_stages_overflow SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct request_stages);
+} no_stages SEC(".maps");
+
+static __always_inline void observe_stage(struct request_stages_histogram *stage, __u64 nanoseconds)
+{
+	/* Or the compiler makes of adding a constant 0 an instruction of Linux 5.12. */
+	barrier_var(nanoseconds);
+	__sync_fetch_and_add(&stage->slots[request_stages_slot(nanoseconds)], 1);
+	__sync_fetch_and_add(&stage->sum, nanoseconds);
+}
+
+static __always_inline struct request_stages *stages_in(void *map, const struct route_key *key)
+{
+	struct request_stages *stages = bpf_map_lookup_elem(map, key);
+	__u32 first = 0;
+	void *none;
+
+	if (stages)
+		return stages;
+	none = bpf_map_lookup_elem(&no_stages, &first);
+	if (!none)
+		return NULL;
+	bpf_map_update_elem(map, key, none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, key);
+}
+
+/* The row of a route, or of all other routes of the process where there is no room. */
+static __always_inline struct request_stages *stages_of(struct route_key *key)
+{
+	__u32 first = 0;
+	void *map = bpf_map_lookup_elem(&request_stages, &first);
+	struct request_stages *stages = map ? stages_in(map, key) : NULL;
+
+	if (stages)
+		return stages;
+	__builtin_memset(key->path, 0, sizeof(key->path));
+	key->path_source = PATH_OTHER;
+	stages = stages_in(&request_stages_overflow, key);
+	if (!stages)
+		count_lost(LOST_MAP_FULL);
+	return stages;
+}
+
+#endif
