@@ -83,19 +83,6 @@ enum outcome {
 	OUTCOME_HIJACKED = 2,
 };
 
-enum method {
-	METHOD_OTHER,
-	METHOD_GET,
-	METHOD_HEAD,
-	METHOD_POST,
-	METHOD_PUT,
-	METHOD_PATCH,
-	METHOD_DELETE,
-	METHOD_CONNECT,
-	METHOD_OPTIONS,
-	METHOD_TRACE,
-};
-
 struct request_key {
 	__u32 tgid;
 	__u32 executable;
@@ -522,7 +509,8 @@ static __always_inline void count_request(struct request_key *key, __u64 nanosec
  */
 static __always_inline void count_stages(const struct work *work, const struct request_key *request, __u64 ended, bool answers)
 {
-	struct route_key key = {.tgid = request->tgid, .executable = request->executable, .path_source = request->path_source};
+	struct route_key key = {.tgid = request->tgid, .executable = request->executable,
+		.method = request->method, .path_source = request->path_source};
 	struct tcp_sock *tp = (struct tcp_sock *)work->sk;
 	struct connection *connection;
 	struct request_stages *stages;

@@ -37,11 +37,15 @@ static __always_inline int queued(__u64 sk)
 {
 	struct connection *connection = meet_connection(sk);
 
-	if (connection && !connection->readable_since) {
-		connection->readable_since = bpf_ktime_get_ns();
-		if (with_timeline && !connection->request_since)
-			connection->request_since = connection->readable_since;
-	}
+	__u64 now;
+
+	if (!connection || (connection->readable_since && (!with_timeline || connection->request_since)))
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (!connection->readable_since)
+		connection->readable_since = now;
+	if (!connection->request_since)
+		connection->request_since = now;
 	return 0;
 }
 

@@ -24,11 +24,26 @@ enum path_source {
 	PATH_OTHER,   /* there was no room for another path */
 };
 
+enum method {
+	METHOD_OTHER,
+	METHOD_GET,
+	METHOD_HEAD,
+	METHOD_POST,
+	METHOD_PUT,
+	METHOD_PATCH,
+	METHOD_DELETE,
+	METHOD_CONNECT,
+	METHOD_OPTIONS,
+	METHOD_TRACE,
+};
+
 /* What the stages of requests are added up by. */
 struct route_key {
 	__u32 tgid;
 	__u32 executable;
-	__u32 path_source;
+	__u8 method; /* enum method, for routes that are of one */
+	__u8 path_source;
+	__u16 unused;
 	char path[MAX_PATH];
 };
 

@@ -23,7 +23,6 @@ import (
 type row struct {
 	key     []byte
 	service string      // what a service decoder found
-	method  string      // the value of the label "method"
 	alive   func() bool // whether the row's owner lives; nil where it has none
 	serve   func() bool // whether what the row counted should still be served
 }
@@ -62,6 +61,7 @@ var decoders = map[string]decoderMaker{
 	"service_of_local_address": {nil, makeServiceOfLocalAddress},
 	"service_of_process":       {nil, makeServiceOfProcess},
 	"route":                    {nil, makeRoute},
+	"http_method":              {numberSizes, makeHTTPMethod},
 	"http_status":              {[]uint32{2, 4}, makeHTTPStatus},
 }
 
@@ -231,14 +231,7 @@ func makeStaticMap(label Label, field Field, _ btf.Type, _ Environment) (decoder
 		}
 		names[n] = name
 	}
-	method := label.Name == "method"
-	return func(r *row) string {
-		name := names.of(uintOf(field.Bytes(r.key)))
-		if method {
-			r.method = name
-		}
-		return name
-	}, nil
+	return func(r *row) string { return names.of(uintOf(field.Bytes(r.key))) }, nil
 }
 
 func makeNetns(_ Label, field Field, _ btf.Type, env Environment) (decoder, error) {
@@ -336,15 +329,28 @@ func makeServiceOfProcess(_ Label, _ Field, keyType btf.Type, env Environment) (
 }
 
 // makeRoute turns the path of a request into a route template. It uses the
-// labels service and method of the same row, which must come before it.
+// label service of the same row, which must come before it.
 func makeRoute(_ Label, field Field, keyType btf.Type, env Environment) (decoder, error) {
 	source, err := FindField("key", keyType, "key.path_source")
 	if err != nil {
 		return nil, fmt.Errorf("route reads the key's path_source: %w", err)
 	}
+	method, err := FindField("key", keyType, "key.method")
+	if err != nil {
+		return nil, fmt.Errorf("route reads the key's method: %w", err)
+	}
 	return func(r *row) string {
-		return env.Resolver.Route(r.service, r.method, text(field.Bytes(r.key)), RouteSource(uintOf(source.Bytes(r.key))))
+		return env.Resolver.Route(r.service, httpMethods.of(uintOf(method.Bytes(r.key))), text(field.Bytes(r.key)), RouteSource(uintOf(source.Bytes(r.key))))
 	}, nil
+}
+
+// httpMethods are the numbers of enum method in bpf/include/connection.h.
+var httpMethods = numberNames{
+	0: "other", 1: "GET", 2: "HEAD", 3: "POST", 4: "PUT", 5: "PATCH", 6: "DELETE", 7: "CONNECT", 8: "OPTIONS", 9: "TRACE",
+}
+
+func makeHTTPMethod(_ Label, field Field, _ btf.Type, _ Environment) (decoder, error) {
+	return func(r *row) string { return httpMethods.of(uintOf(field.Bytes(r.key))) }, nil
 }
 
 // The status codes below 100 are outcomes (enum outcome in bpf/http.bpf.c).

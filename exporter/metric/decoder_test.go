@@ -156,11 +156,11 @@ func FuzzDecoders(f *testing.F) {
 	key := structure(
 		member{"listener", address}, member{"netns", u32}, member{"netns_cookie", u64},
 		member{"tgid", u32}, member{"executable", u32}, member{"number", u64}, member{"small", u8}, member{"signed", s32},
-		member{"path_source", u8}, member{"path", array(u8, 32)}, member{"worker", array(u8, 16)},
+		member{"method", u8}, member{"path_source", u8}, member{"path", array(u8, 32)}, member{"worker", array(u8, 16)},
 	)
 	from := map[string]string{
 		"uint": "key.number", "cpu": "key.small", "string": "key.path", "sockaddr": "key.listener", "ifname": "key.tgid", "ksym": "key.number",
-		"comm": "key.tgid", "enum": "key.signed", "static_map": "key.small", "netns": "key.netns", "worker": "key.worker", "route": "key.path", "http_status": "key.executable",
+		"comm": "key.tgid", "enum": "key.signed", "static_map": "key.small", "netns": "key.netns", "worker": "key.worker", "route": "key.path", "http_method": "key.method", "http_status": "key.executable",
 	}
 	m := Definition{Name: "fuzz", Type: Gauge, Aggregate: Count}
 	for _, name := range Decoders() {

@@ -52,7 +52,7 @@ type Listener struct {
 // RouteSource says where the text of a path comes from.
 type RouteSource uint8
 
-// The values are those of enum path_source in bpf/http.bpf.c.
+// The values are those of enum path_source in bpf/include/connection.h.
 const (
 	RoutePattern RouteSource = iota // Request.Pattern
 	RouteRaw                        // Request.URL.Path, the router left Pattern empty

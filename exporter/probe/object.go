@@ -220,7 +220,7 @@ func (p *Probe) createMaps() error {
 	p.maps = collection.Maps
 	p.options.Shared.offer(p.spec, p.maps)
 	for name, m := range p.maps {
-		if m.Type() != ebpf.ArrayOfMaps || p.adopted[name] != nil {
+		if m.Type() != ebpf.ArrayOfMaps || !p.publishes(name) {
 			continue
 		}
 		swap, err := metric.NewSwap(m, p.spec.Maps[name].InnerMap)
@@ -230,6 +230,11 @@ func (p *Probe) createMaps() error {
 		p.swaps[name] = swap
 	}
 	return nil
+}
+
+// publishes tells whether a metric of the probe reads a map.
+func (p *Probe) publishes(name string) bool {
+	return slices.ContainsFunc(p.Definition.Metrics, func(m metric.Definition) bool { return m.Map == name })
 }
 
 // createTables makes a table for each map that metrics read.

@@ -316,6 +316,56 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 	}
 }
 
+// A router that leaves no pattern, and routes that are those of one method.
+func TestStages_have_the_paths_that_the_durations_have(t *testing.T) {
+	testenv.NeedRoot(t)
+	ex := labtest.StartExporter(t, labtest.Options{Config: `services:
+  - {name: bare, match: {executable: "*/tcpslo_server"}, routes: ["GET /items/{item}", "POST /items", "DELETE /items/{gone}", "/hello/{name}"]}
+`})
+	server := labtest.StartServer(t, labtest.ServerOptions{Flags: []string{"-router", "bare"}})
+	ex.WaitAttached(server.PID)
+	service := labtest.Labels{"service": "bare"}
+	v := visit(t, server)
+	for _, c := range []struct {
+		request string
+		times   int
+	}{
+		{"GET /items/1", 2}, {"DELETE /items/1", 3}, {"POST /items", 4}, {"GET /hello/x", 5}, {"GET /early", 6}, {"GET /nothing", 7},
+	} {
+		for range c.times {
+			v.write(t, c.request+" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+			method, _, _ := strings.Cut(c.request, " ")
+			for final := false; !final; {
+				response, err := http.ReadResponse(v.answers, &http.Request{Method: method})
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, response.Body)
+				final = response.StatusCode >= 200
+			}
+		}
+	}
+	labtest.Settles(t, func() error {
+		x := ex.Scrape()
+		paths := map[string]uint64{}
+		for _, s := range x.Series("tcpslo_http_request_duration_seconds", service) {
+			paths[s.Labels["path"]] = 0
+		}
+		for path := range paths {
+			paths[path] = x.HistogramCount("tcpslo_http_request_duration_seconds", service.With("path", path))
+		}
+		errs := []error{
+			same("requests of GET /items/{item}", paths["/items/{item}"], 2),
+			same("requests of DELETE /items/{gone}", paths["/items/{gone}"], 3),
+			same("requests", x.HistogramCount(stageSeconds, service.With("stage", "handler")), 27),
+		}
+		for path, n := range paths {
+			errs = append(errs, exact(x, path, x.HistogramCount(stageSeconds, service.With("stage", "handler").With("path", path)), n))
+		}
+		return errors.Join(errs...)
+	})
+}
+
 // wrapper makes connections of a type that the exporter knows nothing of.
 type wrapper struct{ net.Listener }
 
