@@ -84,17 +84,26 @@ func withoutCollectors(config string) string {
 	return config + "\ncollectors: {" + strings.ReplaceAll(off, ",", ": false, ") + ": false}\n"
 }
 
-// waitReady waits until the exporter serves. One that hangs is asked where: on
-// SIGQUIT a Go program prints what its goroutines do, into the log that finish shows.
+// waitReady waits until the exporter serves. What it waits for itself is mostly the
+// kernel's: grace periods, and locks that the end of the exporter before it may still
+// hold. One that takes long says where: its threads' stacks in the kernel and, on
+// SIGQUIT at the end, its goroutines go into the log that finish shows.
 func (e *Exporter) waitReady() {
 	e.t.Helper()
+	const limit = 30 * time.Second
+	late := time.AfterFunc(limit/3*patience(), func() {
+		text := fmt.Sprintf("not ready after %s; its threads in the kernel:\n%s", limit/3*patience(), kernelStacks(e.PID))
+		fmt.Fprint(e.log, text)
+		fmt.Fprint(os.Stderr, text)
+	})
+	defer late.Stop()
 	ready := false
 	defer func() {
 		if !ready {
 			e.process.stop(syscall.SIGQUIT, 5*time.Second)
 		}
 	}()
-	Eventually(e.t, func() error {
+	EventuallyWithin(e.t, limit, func() error {
 		if !e.process.running() {
 			e.t.Fatalf("exporter ended before it was ready: %s", e.process.cmd.ProcessState)
 		}
@@ -105,6 +114,20 @@ func (e *Exporter) waitReady() {
 		return err
 	})
 	ready = true
+}
+
+// kernelStacks tells what each thread of a process does in the kernel, proc(5).
+func kernelStacks(pid int) string {
+	var text strings.Builder
+	stacks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stack", pid))
+	for _, path := range stacks {
+		stack, err := os.ReadFile(path)
+		if err != nil {
+			stack = []byte(err.Error() + "\n")
+		}
+		fmt.Fprintf(&text, "%s\n%s", path, stack)
+	}
+	return text.String()
 }
 
 // finish is the cleanup: a clean end is part of every test.
