@@ -80,7 +80,7 @@ func TestReads_and_writes_of_a_server_are_each_measured_once(t *testing.T) {
 					same("reads", got.Reads, test.reads),
 					exact(x, "read waits", x.HistogramCount(readWait, r.labels()), uint64(got.Reads)),
 					exact(x, "read sizes", x.HistogramCount(readSize, r.labels()), uint64(got.Reads)),
-					exact(x, "bytes read", x.HistogramSum(readSize, r.labels()), float64(got.Bytes)),
+					exactSum(x, "bytes read", x.HistogramSum(readSize, r.labels()), float64(got.Bytes), float64(test.request)),
 					same("lost", x.Value("tcpslo_lost_total", labtest.Labels{"probe": "socketio"}), 0),
 				}
 				between := func(name string) error {
