@@ -532,9 +532,7 @@ static __always_inline void count_stages(const struct work *work, const struct r
 	connection = work->sk ? bpf_map_lookup_elem(&connections, &work->sk) : NULL;
 	if (!connection || connection->met_at != work->met_at)
 		return;
-	/* What can be read by now is of the next request: net/http reads a body to its
-	 * end, or closes the connection. */
-	connection->request_since = BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq) ? connection->readable_since : 0;
+	await_request(connection, work->sk);
 	connection->read_at = 0;
 	connection->returned_at = ended;
 	if (!answers)

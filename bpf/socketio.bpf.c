@@ -94,7 +94,7 @@ int BPF_PROG(data_copied, struct sock *sk)
 	if (connection->readable_since && !connection->taken_since) {
 		connection->taken_at = bpf_ktime_get_ns();
 		connection->taken_since = connection->readable_since;
-		if (with_timeline && !connection->read_at)
+		if (with_timeline && !connection->read_at && !connection->answer_since)
 			connection->read_at = connection->taken_at;
 	}
 	connection->readable_since = 0;
@@ -229,14 +229,21 @@ static __always_inline __u32 end_of_data(const struct sk_buff *skb)
 	return bpf_ntohl(tcp.seq) + skb->len - headers - 4 * (tcp.data_offset >> 4);
 }
 
-/* The first packet of a response, which http's program left to wait for. */
-static __always_inline void response_sent(struct connection *connection, __u64 now)
+/*
+ * The first packet of a response, which http's program left to wait for. Before it
+ * sends that, net/http has taken what the handler left of the request's body
+ * ((*chunkWriter).writeHeader, src/net/http/server.go): only now what can be read is
+ * of the next request.
+ */
+static __always_inline void response_sent(struct connection *connection, __u64 sk, __u64 now)
 {
 	struct request_stages *stages = stages_of(&connection->route);
 
 	if (stages)
 		observe_stage(&stages->first_packet, now > connection->answer_since ? now - connection->answer_since : 0);
 	connection->answer_since = 0;
+	if (!connection->read_at)
+		await_request(connection, sk);
 }
 
 static __always_inline bool is_behind(__u32 end, __u32 begin)
@@ -268,7 +275,7 @@ int BPF_PROG(packet_sent, const struct sk_buff *skb)
 		connection->written_at = 0;
 	}
 	if (with_timeline && connection->answer_since && is_behind(end, connection->response_begins))
-		response_sent(connection, now);
+		response_sent(connection, sk, now);
 	return 0;
 }
 

@@ -111,6 +111,14 @@ static __always_inline struct connection *meet_connection(__u64 sk)
 	return connection;
 }
 
+/* What can be read now, if anything, belongs to the next request. */
+static __always_inline void await_request(struct connection *connection, __u64 sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	connection->request_since = BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq) ? connection->readable_since : 0;
+}
+
 /* ------------------------------------------------- the stages of a request */
 
 #define STAGE_SLOTS 32 /* a power of two */

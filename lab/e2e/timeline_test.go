@@ -136,6 +136,13 @@ func TestDelay_is_in_its_stage_and_in_no_other(t *testing.T) {
 			v.ask(t, "/hello/x")
 			v.answer(t)
 		}, true},
+		{"nobody: the connection is idle after a body that the handler did not read", "", func(t *testing.T, v *visitor) {
+			v.write(t, "GET /hello/x HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"+strings.Repeat("x", 50_000))
+			v.answer(t)
+			time.Sleep(delay)
+			v.ask(t, "/hello/x")
+			v.answer(t)
+		}, true},
 	} {
 		t.Run(c.sentence, func(t *testing.T) {
 			var v *visitor
