@@ -183,6 +183,9 @@ func (f *family) add(l *rowLabels, value []byte, alive bool) {
 		return // what a gauge showed has gone with its owner
 	}
 	for i := range f.values {
+		if f.isEmpty(f.values[i].field.Bytes(value)) {
+			continue
+		}
 		s := l.series[f.place+i]
 		if s == nil || s.gone {
 			known := len(f.series)
@@ -202,8 +205,25 @@ func (f *family) retire(l *rowLabels, value []byte) {
 		return
 	}
 	for i := range f.values {
-		f.addValue(f.seriesOf(f.retired, l, i), f.values[i].field.Bytes(value))
+		if raw := f.values[i].field.Bytes(value); !f.isEmpty(raw) {
+			f.addValue(f.seriesOf(f.retired, l, i), raw)
+		}
 	}
+}
+
+// isEmpty tells whether a field is a histogram in which nothing was counted, while
+// others of the row may have counts: it makes no series, for what was never seen is
+// not 0.
+func (f *family) isEmpty(value []byte) bool {
+	if f.definition.Type != Histogram || f.definition.Values == nil {
+		return false
+	}
+	for _, count := range numbers(value)[1 : 1+f.layout.Slots()] {
+		if count != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *family) addValue(s *series, value []byte) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcpslo/tcpslo/exporter/histogram"
 )
 
 func same(t *testing.T, what string, got, want map[string]float64) {
@@ -153,6 +155,35 @@ func TestTable_puts_the_rows_of_a_gauge_together_as_asked(t *testing.T) {
 	if age := values(families["tcpslo_oldest_seconds"])[""]; age < 180 || age > 210 {
 		t.Errorf("the oldest row is %v s old, want 3 minutes", age)
 	}
+}
+
+func TestTable_makes_no_series_of_a_stage_that_was_never_seen(t *testing.T) {
+	layout, err := histogram.NewLayout(histogram.Spec{Classic: []float64{1, 2}, UnitsPerOne: 1, MaxSlots: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage := structure(member{"sum", u64}, member{"slots", array(u64, 4)})
+	value := structure(member{"parse", stage}, member{"handler", stage})
+	m := newMap(t, ebpf.Hash, u32, value, 10)
+	stages := Definition{Name: "stage", Type: Histogram, Values: &Values{Label: "stage", Fields: map[string]string{"parse": "value.parse", "handler": "value.handler"}}}
+	table := newTable(t, Source{Map: m, Key: u32, Value: value}, newWorld(), map[string]*histogram.Layout{"stage": layout}, stages)
+	counts := func() map[string]float64 {
+		all := map[string]float64{}
+		if family := scrape(t, table)["tcpslo_stage"]; family != nil {
+			for _, metric := range family.Metric {
+				all[metric.Label[0].GetValue()] = float64(metric.Histogram.GetSampleCount())
+			}
+		}
+		return all
+	}
+	none := [5]uint64{}
+	put(t, m, raw(uint32(1)), raw(none, none))
+	same(t, "nothing was seen", counts(), map[string]float64{})
+	put(t, m, raw(uint32(1)), raw(none, [5]uint64{3, 1, 1}))
+	same(t, "one stage was seen", counts(), map[string]float64{"handler": 2})
+	// A value of 0 is one that was seen.
+	put(t, m, raw(uint32(2)), raw([5]uint64{0, 1}, none))
+	same(t, "both were seen", counts(), map[string]float64{"handler": 2, "parse": 1})
 }
 
 func TestTable_adds_what_found_no_room_in_the_map(t *testing.T) {

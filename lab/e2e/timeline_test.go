@@ -46,6 +46,9 @@ func wantStages(x *labtest.Exposition, service labtest.Labels, want ...uint64) e
 	got := stagesOf(x, service)
 	for i, name := range stages {
 		errs = append(errs, exact(x, name, got[name].count, want[i]))
+		if want[i] == 0 { // which is not a 0, but nothing
+			errs = append(errs, same("series of "+name, len(x.Series(stageSeconds, service.With("stage", name))), 0))
+		}
 	}
 	return errors.Join(append(errs, same("lost", x.Value("tcpslo_lost_total", labtest.Labels{"probe": "http"}), 0))...)
 }
