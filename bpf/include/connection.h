@@ -83,7 +83,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } connections SEC(".maps");
 
-/* Never written: what a new entry starts from, large for the stack. */
+/* Never written: what a new entry starts from. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -93,20 +93,11 @@ struct {
 
 static __always_inline struct connection *meet_connection(__u64 sk)
 {
-	struct connection *connection = bpf_map_lookup_elem(&connections, &sk);
-	__u32 first = 0;
-	void *none;
+	struct connection *connection = entry_of(&connections, &sk, &no_connection);
 
-	if (connection)
-		return connection;
-	none = bpf_map_lookup_elem(&no_connection, &first);
-	if (!none)
-		return NULL;
-	bpf_map_update_elem(&connections, &sk, none, BPF_NOEXIST);
-	connection = bpf_map_lookup_elem(&connections, &sk);
 	if (!connection)
 		count_lost(LOST_MAP_FULL);
-	else
+	else if (!connection->met_at)
 		connection->met_at = bpf_ktime_get_ns();
 	return connection;
 }
@@ -177,33 +168,18 @@ static __always_inline void observe_stage(struct request_stages_histogram *stage
 	__sync_fetch_and_add(&stage->sum, nanoseconds);
 }
 
-static __always_inline struct request_stages *stages_in(void *map, const struct route_key *key)
-{
-	struct request_stages *stages = bpf_map_lookup_elem(map, key);
-	__u32 first = 0;
-	void *none;
-
-	if (stages)
-		return stages;
-	none = bpf_map_lookup_elem(&no_stages, &first);
-	if (!none)
-		return NULL;
-	bpf_map_update_elem(map, key, none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(map, key);
-}
-
 /* The row of a route, or of all other routes of the process where there is no room. */
 static __always_inline struct request_stages *stages_of(struct route_key *key)
 {
 	__u32 first = 0;
 	void *map = bpf_map_lookup_elem(&request_stages, &first);
-	struct request_stages *stages = map ? stages_in(map, key) : NULL;
+	struct request_stages *stages = map ? entry_of(map, key, &no_stages) : NULL;
 
 	if (stages)
 		return stages;
 	__builtin_memset(key->path, 0, sizeof(key->path));
 	key->path_source = PATH_OTHER;
-	stages = stages_in(&request_stages_overflow, key);
+	stages = entry_of(&request_stages_overflow, key, &no_stages);
 	if (!stages)
 		count_lost(LOST_MAP_FULL);
 	return stages;

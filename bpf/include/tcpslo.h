@@ -48,6 +48,25 @@ static __always_inline void count_lost(enum lost_reason reason)
 		__sync_fetch_and_add(count, 1);
 }
 
+/*
+ * The entry of a key, or a new one that starts from what the array empty has in its
+ * only slot: large values have no room on the stack. NULL where the map is full.
+ */
+static __always_inline void *entry_of(void *map, const void *key, void *empty)
+{
+	void *entry = bpf_map_lookup_elem(map, key);
+	__u32 first = 0;
+
+	if (entry)
+		return entry;
+	empty = bpf_map_lookup_elem(empty, &first);
+	if (!empty)
+		return NULL;
+	/* Two CPUs may meet here: the loser of the race finds the winner's entry. */
+	bpf_map_update_elem(map, key, empty, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, key);
+}
+
 /* ------------------------------------------------------------- counters */
 
 /* COUNTER(name, key, entries) declares a map that a counter metric reads. */
@@ -130,16 +149,7 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
 	} NAME##_zero SEC(".maps");                        \
 	static __always_inline struct NAME##_histogram *NAME##_entry(void *map, const void *key) \
 	{                                                  \
-		struct NAME##_histogram *entry = bpf_map_lookup_elem(map, key); \
-		__u32 first = 0;                           \
-		void *zero;                                \
-		if (entry)                                 \
-			return entry;                      \
-		zero = bpf_map_lookup_elem(&NAME##_zero, &first); \
-		if (!zero)                                 \
-			return NULL;                       \
-		bpf_map_update_elem(map, key, zero, BPF_NOEXIST); \
-		return bpf_map_lookup_elem(map, key);      \
+		return entry_of(map, key, &NAME##_zero);   \
 	}                                                  \
 	static __always_inline void NAME##_observe(struct NAME##_histogram *entry, __u64 value) \
 	{                                                  \

@@ -152,29 +152,33 @@ func Definitions(c *config.Config) ([]*probe.Definition, map[string][]byte, erro
 	if err := errors.Join(append(refused, err)...); err != nil {
 		return nil, nil, err
 	}
-	definitions, err = withNeeds(append(definitions, own...), c)
+	definitions, err = withNeeds(definitions, own, c)
 	if err != nil {
 		return nil, nil, err
 	}
 	return definitions, objects, checkNames(definitions)
 }
 
-// withNeeds leaves out probes whose needs are off, and puts the others that have needs
-// first: they decide the boundaries of what is counted for them.
-func withNeeds(definitions []*probe.Definition, c *config.Config) ([]*probe.Definition, error) {
+// withNeeds leaves out probes whose needs are off, unless the configuration asks for
+// them, and puts the others that have needs first: they decide the boundaries of what
+// is counted for them.
+func withNeeds(builtin, own []*probe.Definition, c *config.Config) ([]*probe.Definition, error) {
+	all := slices.Concat(builtin, own)
 	on := map[string]bool{}
-	for _, d := range definitions {
+	for _, d := range all {
 		on[d.Name] = true
 	}
 	var first, rest []*probe.Definition
 	var errs []error
-	for _, d := range definitions {
+	for _, d := range all {
 		missing := slices.DeleteFunc(slices.Clone(d.Needs), func(name string) bool { return on[name] })
 		switch {
 		case len(d.Needs) == 0:
 			rest = append(rest, d)
 		case len(missing) == 0:
 			first = append(first, d)
+		case slices.Contains(own, d):
+			errs = append(errs, fmt.Errorf("%s: probe %q needs %q, which is off, or there is none of that name", d.File, d.Name, missing[0]))
 		case c.CollectorEnabled(d.Name, false):
 			errs = append(errs, fmt.Errorf("collector %q needs %q, which is off", d.Name, missing[0]))
 		}

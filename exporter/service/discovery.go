@@ -21,6 +21,7 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/metric"
 	"github.com/tcpslo/tcpslo/exporter/probe"
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 )
 
 // Discovery keeps a Registry up to date and attaches probes to the executables
@@ -184,7 +185,7 @@ func (d *Discovery) handleWish(set *probe.Set, raw []byte) {
 
 // scan looks at every process once, at start.
 func (d *Discovery) scan() {
-	all, err := allProcesses()
+	all, err := sockdiag.Processes(proc)
 	if err != nil {
 		d.log.Error("processes can't be listed", "error", err)
 		return

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 )
 
 // proc is where processes are read. The exporter must see the host's processes:
@@ -143,7 +144,7 @@ func socketsOf(tgid uint32) map[uint64]int {
 
 // holderOf finds a process that holds a socket.
 func holderOf(inode uint64) (tgid uint32, fd int, found bool) {
-	all, err := allProcesses()
+	all, err := sockdiag.Processes(proc)
 	if err != nil {
 		return 0, 0, false
 	}
@@ -153,21 +154,6 @@ func holderOf(inode uint64) (tgid uint32, fd int, found bool) {
 		}
 	}
 	return 0, 0, false
-}
-
-// allProcesses lists the numbers of all processes.
-func allProcesses() ([]uint32, error) {
-	entries, err := os.ReadDir(proc)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", proc, err)
-	}
-	var all []uint32
-	for _, entry := range entries {
-		if n, err := strconv.ParseUint(entry.Name(), 10, 32); err == nil {
-			all = append(all, uint32(n))
-		}
-	}
-	return all, nil
 }
 
 // isGone tells an error that only says that the process has ended, or that it

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -28,6 +30,8 @@ var stages = []string{"handshake", "accept_queue", "read_wait", "parse", "handle
 type stage struct {
 	count   uint64
 	seconds float64
+	long    uint64 // above a boundary of about a third of a second
+	tooLong uint64 // above one of ten seconds
 }
 
 // stagesOf reads all stages of a service.
@@ -35,7 +39,18 @@ func stagesOf(x *labtest.Exposition, service labtest.Labels) map[string]stage {
 	all := map[string]stage{}
 	for _, name := range stages {
 		labels := service.With("stage", name)
-		all[name] = stage{x.HistogramCount(stageSeconds, labels), x.HistogramSum(stageSeconds, labels)}
+		one := stage{count: x.HistogramCount(stageSeconds, labels), seconds: x.HistogramSum(stageSeconds, labels)}
+		var short, notTooLong uint64
+		for le, n := range x.HistogramBuckets(stageSeconds, labels) {
+			if le < 0.4 {
+				short = max(short, n)
+			}
+			if le < 11 {
+				notTooLong = max(notTooLong, n)
+			}
+		}
+		one.long, one.tooLong = one.count-short, one.count-notTooLong
+		all[name] = one
 	}
 	return all
 }
@@ -126,10 +141,17 @@ func TestDelay_is_in_its_stage_and_in_no_other(t *testing.T) {
 		}, true},
 		{"a server that hangs while a connection and its request come", "accept_queue", func(t *testing.T, _ *visitor) {
 			hang(t, server.PID)
-			v := visit(t, server)
-			v.ask(t, "/hello/x")
+			late := visit(t, server)
+			late.ask(t, "/hello/x")
 			time.Sleep(delay)
 			goOn(t, server.PID)
+			late.answer(t)
+		}, true},
+		{"nobody: the connection is idle after a response that left before its handler returned", "", func(t *testing.T, v *visitor) {
+			v.ask(t, "/stream")
+			v.answer(t)
+			time.Sleep(delay)
+			v.ask(t, "/hello/x")
 			v.answer(t)
 		}, true},
 		{"nobody: the connection is idle between two requests", "", func(t *testing.T, v *visitor) {
@@ -173,6 +195,11 @@ func TestDelay_is_in_its_stage_and_in_no_other(t *testing.T) {
 				for _, name := range stages {
 					seconds := after[name].seconds - before[name].seconds
 					all += seconds
+					long := uint64(0)
+					if name == c.stage {
+						long = 1
+					}
+					errs = append(errs, same(name+" that was long", after[name].long-before[name].long, long), same(name+" that was too long", after[name].tooLong, 0))
 					switch {
 					case name == c.stage && seconds < 0.95*delay.Seconds():
 						errs = append(errs, fmt.Errorf("%s took %.3f s, want %v", name, seconds, delay))
@@ -221,7 +248,29 @@ func TestResponse_that_a_full_window_holds_back_waits_for_its_first_packet(t *te
 		if got["first_packet"].seconds < held.Seconds() {
 			return fmt.Errorf("first packets took %.3f s, want at least %v", got["first_packet"].seconds, held)
 		}
-		return wantStages(x, service, 1, 1, asked, asked, asked, asked)
+		return errors.Join(
+			wantStages(x, service, 1, 1, asked, asked, asked, asked),
+			same("long waits for the first packet", got["first_packet"].long, 1),
+			same("waits of more than ten seconds", got["first_packet"].tooLong, 0))
+	})
+}
+
+// What has left while the handler worked has not waited for it to return.
+func TestResponse_that_began_before_its_handler_returned_waits_for_no_first_packet(t *testing.T) {
+	ex := start(t)
+	server := labtest.StartServer(t, labtest.ServerOptions{})
+	service := labtest.Labels{"service": ex.WaitAttached(server.PID).Name}
+	v := visit(t, server)
+	const requests = 20
+	for range requests {
+		v.ask(t, "/stream")
+		v.answer(t)
+	}
+	labtest.Settles(t, func() error {
+		x := ex.Scrape()
+		return errors.Join(
+			wantStages(x, service, 1, 1, requests, requests, requests, requests),
+			same("seconds until the first packet", stagesOf(x, service)["first_packet"].seconds, 0))
 	})
 }
 
@@ -377,34 +426,61 @@ func TestStages_have_the_paths_that_the_durations_have(t *testing.T) {
 }
 
 // wrapper makes connections of a type that the exporter knows nothing of.
-type wrapper struct{ net.Listener }
+type wrapper struct {
+	net.Listener
+	other *labtest.Conn // what they pretend to be
+}
 
 type wrapped struct {
 	name string
 	net.Conn
 }
 
+// decoy begins as net.TCPConn does, with a pointer to what has the descriptor of
+// another connection where a net.netFD has its own.
+type decoy struct {
+	fd *decoyFD
+	net.Conn
+}
+
+type decoyFD struct {
+	_     [16]byte
+	sysfd int
+	_     [16]int
+}
+
 func (w wrapper) Accept() (net.Conn, error) {
 	conn, err := w.Listener.Accept()
-	return &wrapped{"wrapped", conn}, err
+	if w.other == nil || err != nil {
+		return &wrapped{"wrapped", conn}, err
+	}
+	return &decoy{&decoyFD{sysfd: w.other.FD}, conn}, nil
 }
 
 func TestWrapped_connection_has_the_stage_of_its_handler(t *testing.T) {
 	ex := start(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"/wrapped", "/decoy"} {
+		t.Run(path, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			wrapping := wrapper{Listener: listener}
+			if path == "/decoy" {
+				wrapping.other = labtest.Dial(t, nil, netip.MustParseAddrPort(ex.Addr), labtest.DialOptions{})
+			}
+			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })}
+			go server.Serve(wrapping)
+			t.Cleanup(func() { server.Close() })
+			service := labtest.Labels{"service": ex.WaitAttached(os.Getpid()).Name, "path": path}
+			v := visit(t, &labtest.Server{Listen: []string{listener.Addr().String()}})
+			for range 5 {
+				v.ask(t, path)
+				v.answer(t)
+			}
+			labtest.Settles(t, func() error { return wantStages(ex.Scrape(), service, 0, 0, 0, 0, 5, 0) })
+		})
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })}
-	go server.Serve(wrapper{listener})
-	t.Cleanup(func() { server.Close() })
-	service := labtest.Labels{"service": ex.WaitAttached(os.Getpid()).Name, "path": "/wrapped"}
-	v := visit(t, &labtest.Server{Listen: []string{listener.Addr().String()}})
-	for range 5 {
-		v.ask(t, "/wrapped")
-		v.answer(t)
-	}
-	labtest.Settles(t, func() error { return wantStages(ex.Scrape(), service, 0, 0, 0, 0, 5, 0) })
 }
 
 func TestTimeline_of_a_connection_from_before_the_exporter_lacks_what_was_not_seen(t *testing.T) {
@@ -435,8 +511,17 @@ func TestTimeline_leaves_nothing_behind(t *testing.T) {
 	}
 	labtest.Settles(t, func() error {
 		x := ex.Scrape()
+		got := stagesOf(x, service)
+		// Other programs, and other metrics, measure the same for connections and handlers.
+		alike := func(stage, metric string) error {
+			if seconds := x.HistogramSum(metric, service); math.Abs(got[stage].seconds-seconds) > 1e-9*connections {
+				return fmt.Errorf("stage %s adds up to %.9f s, %s to %.9f s", stage, got[stage].seconds, metric, seconds)
+			}
+			return nil
+		}
 		return errors.Join(
 			wantStages(x, service, connections, connections, connections, connections, connections, connections),
+			alike("handshake", handshake), alike("accept_queue", acceptWait), alike("handler", "tcpslo_http_request_duration_seconds"),
 			same("goroutines", x.Value("tcpslo_map_entries", labtest.Labels{"map": "goroutines"}), 0),
 			// Those of the test itself and of what else runs here are few.
 			atLeast("connections that are left, below 100", 100-x.Value("tcpslo_map_entries", labtest.Labels{"map": "connections", "probe": "timeline"}), 0),
@@ -458,11 +543,21 @@ func TestTimeline_is_off_where_what_it_needs_is(t *testing.T) {
 				same(collectors+": series of stages", len(x.Series(stageSeconds, nil)), 0))
 		})
 	}
-	path := t.TempDir() + "/tcpslo.yml"
-	if err := os.WriteFile(path, []byte("collectors: {timeline: true, socketio: false}\n"), 0o600); err != nil {
+	folder := t.TempDir()
+	own := "name: own\nhelp: Of a function.\nneeds: [htpt]\ngo_function: {function: main.main, metric: own_seconds}\n"
+	if err := os.WriteFile(folder+"/own.yaml", []byte(own), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := labtest.RunExporter(t, "check-config", path); got.ExitCode == 0 || !strings.Contains(got.Output, `collector "timeline" needs "socketio", which is off`) {
-		t.Errorf("code %d: %s", got.ExitCode, got.Output)
+	for config, want := range map[string]string{
+		"collectors: {timeline: true, socketio: false}": `collector "timeline" needs "socketio", which is off`,
+		"probe_files: [" + folder + "/own.yaml]":        folder + `/own.yaml: probe "own" needs "htpt", which is off, or there is none of that name`,
+	} {
+		path := folder + "/tcpslo.yml"
+		if err := os.WriteFile(path, []byte(config+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := labtest.RunExporter(t, "check-config", path); got.ExitCode == 0 || !strings.Contains(got.Output, want) {
+			t.Errorf("%s: code %d: %s", config, got.ExitCode, got.Output)
+		}
 	}
 }

@@ -205,6 +205,7 @@ var notInGuests = map[string]string{
 	"TestResponse_that_a_full_window_holds_back_waits_for_its_first_packet":                      clock,
 	"TestStages_add_up_to_what_is_seen_on_the_wire":                                              "the guest has no tshark",
 	"TestStages_have_the_paths_that_the_durations_have":                                          noPart,
+	"TestResponse_that_began_before_its_handler_returned_waits_for_no_first_packet":              sameWays,
 	"TestTimeline_leaves_nothing_behind":                                                         sameWays,
 	"TestTimeline_is_off_where_what_it_needs_is":                                                 noPart,
 	"TestTLS_handshakes_take_as_long_as_the_client_lets_the_server_wait":                         clock,

@@ -52,6 +52,14 @@ func (p *process) wait(limit time.Duration) (int, error) {
 	return p.cmd.ProcessState.ExitCode(), nil
 }
 
+// kill ends the child with SIGKILL and returns when it is gone.
+func (p *process) kill() {
+	if p.running() {
+		p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
 func (p *process) running() bool {
 	select {
 	case <-p.done:

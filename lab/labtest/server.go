@@ -60,9 +60,4 @@ func StartServer(t testing.TB, opts ServerOptions) *Server {
 }
 
 // Kill ends the server with SIGKILL and returns when it is gone.
-func (s *Server) Kill() {
-	if s.process.running() {
-		s.process.cmd.Process.Kill()
-		<-s.process.done
-	}
-}
+func (s *Server) Kill() { s.process.kill() }

@@ -115,12 +115,7 @@ func (w *Worker) Accept(t testing.TB, n int) {
 
 // Kill ends the worker with SIGKILL, as an out-of-memory killer would, and
 // returns when it is gone.
-func (w *Worker) Kill() {
-	if w.process.running() {
-		w.process.cmd.Process.Kill()
-		<-w.process.done
-	}
-}
+func (w *Worker) Kill() { w.process.kill() }
 
 func (w *Worker) read(into any) error {
 	line, err := w.out.ReadBytes('\n')

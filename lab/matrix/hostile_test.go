@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -83,6 +84,13 @@ func expect(t *testing.T, exporter *labtest.Exporter, n uint64) (series []labtes
 		series = exposition.Series(duration, labtest.Labels{"service": "lab"})
 		if got := total(series); got != n {
 			return fmt.Errorf("%d requests counted, want %d", got, n)
+		}
+		handlers := exposition.Series("tcpslo_http_request_stage_seconds", labtest.Labels{"service": "lab", "stage": "handler"})
+		if got := total(handlers); got != n {
+			return fmt.Errorf("the stages of %d requests counted, want %d", got, n)
+		}
+		if paths := distinct(handlers, "path"); !maps.Equal(paths, distinct(series, "path")) {
+			return fmt.Errorf("stages have %d paths, durations %d, or others", len(paths), len(distinct(series, "path")))
 		}
 		if lost := exposition.Value("tcpslo_lost_total", labtest.Labels{"probe": "http"}); lost != 0 {
 			return fmt.Errorf("%v events lost", lost)

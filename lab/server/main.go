@@ -19,8 +19,8 @@
 //
 // with one address for each -listen, in the order given. Built with Go 1.24 or newer, the
 // TCP listeners are MPTCP sockets where the kernel has them, as those of any Go service
-// are; GODEBUG=multipathtcp=0 makes them plain TCP. SIGTERM or SIGINT (with
-// -until-eof the end of standard input too) shuts the server down; the exit code is then 0.
+// are; GODEBUG=multipathtcp=0 makes them plain TCP. SIGTERM or SIGINT
+// shuts the server down; the exit code is then 0.
 //
 // # Routes
 //
@@ -94,12 +94,6 @@ func run(args []string, stdout io.Writer) error {
 	// The handler for the signals is in place before anyone is told the process id.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	if opts.untilEOF {
-		go func() {
-			io.Copy(io.Discard, os.Stdin)
-			signals <- syscall.SIGTERM
-		}()
-	}
 	failed := make(chan error, len(servers))
 	if !opts.noAccept {
 		for i := range servers {

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -208,34 +207,6 @@ func TestSIGTERM_ends_the_server_cleanly_whatever_clients_do(t *testing.T) {
 	answer, err := io.ReadAll(inFlight)
 	if err != nil || !strings.Contains(string(answer), "slept 500ms") {
 		t.Errorf("the request in flight was answered %q (%v), want its end", answer, err)
-	}
-}
-
-func TestThe_server_does_not_outlive_its_standard_input(t *testing.T) {
-	cmd := exec.Command(binary(t), "-until-eof")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		t.Fatalf("the server ended with its standard input open: %v", err)
-	case <-time.After(200 * time.Millisecond):
-	}
-	stdin.Close()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(5 * time.Second):
-		t.Error("the server still runs 5 s after its standard input ended")
-		cmd.Process.Kill()
 	}
 }
 
