@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tcpslo/tcpslo/internal/testenv"
@@ -98,6 +99,40 @@ func atLeast[N int | uint64 | float64](what string, got, want N) error {
 		return fmt.Errorf("%s: %v, want at least %v", what, got, want)
 	}
 	return nil
+}
+
+// meanwhile disturbs again and again, at least the given number of times, while it
+// checks, at least as often as given. Neither is told to be the faster one: a
+// device or a namespace goes when the kernel has waited for RCU.
+func meanwhile(t *testing.T, disturbances int64, disturb func(i int) error, checks int, check func() error) {
+	t.Helper()
+	var done atomic.Int64
+	end, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-end:
+				ended <- nil
+				return
+			default:
+			}
+			if err := disturb(i); err != nil {
+				ended <- err
+				return
+			}
+			done.Add(1)
+		}
+	}()
+	for i := 0; (i < checks || done.Load() < disturbances) && len(ended) == 0; i++ {
+		if err := check(); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(end)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 // stillCounts scrapes in a moment in which the kernel drops nothing, so that the

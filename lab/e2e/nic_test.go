@@ -105,38 +105,17 @@ func TestDevices_that_come_and_go_do_not_break_a_scrape(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	stop, stopped := make(chan struct{}), make(chan error, 1)
-	go func() {
-		made := 0
-		for {
-			select {
-			case <-stop:
-				stopped <- atLeast("devices made", made, 10)
-				return
-			default:
-			}
-			name := fmt.Sprintf("churn%d", made)
-			if err := errors.Join(addVeth(conn, name), deleteLink(conn, name)); err != nil {
-				stopped <- err
-				return
-			}
-			made++
-		}
-	}()
-	for range 20 {
+	meanwhile(t, 10, func(i int) error {
+		name := fmt.Sprintf("churn%d", i)
+		return errors.Join(addVeth(conn, name), deleteLink(conn, name))
+	}, 20, func() error {
 		x := ex.Scrape()
-		if err := errors.Join(
+		return errors.Join(
 			same("series of lo", len(x.Series(nicPackets, labtest.Labels{"device": "lo"})), 1),
 			same("series of a device that stays", len(x.Series(nicPackets, labtest.Labels{"device": "first"})), 1),
 			same("collectors of the exporter", x.Value("tcpslo_collector_success", labtest.Labels{"collector": "listen"}), 1),
-		); err != nil {
-			t.Error(err)
-		}
-	}
-	close(stop)
-	if err := <-stopped; err != nil {
-		t.Error(err)
-	}
+		)
+	})
 	if err := deleteLink(conn, "first"); err != nil {
 		t.Error(err)
 	}
