@@ -21,6 +21,8 @@
 #include "connection.h"
 #include "go.h"
 #include "listener.h"
+#include "record.h"
+#include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -36,7 +38,7 @@ struct executable {
 	__u16 request_pat, pattern_str; /* of Go 1.22 */
 	__u16 stream_state, state_status; /* HTTP/2 */
 	__u16 server_addr, server_read_timeout, server_read_header_timeout, server_write_timeout, server_idle_timeout;
-	__u16 g_panic;
+	__u16 g_panic, g_goid;
 	__u16 conn_net, conn_tls, tls_net; /* the connection below http.conn and tls.Conn, in an interface */
 	__u16 net_fd, fd_number, fd_family, fd_type;
 };
@@ -45,7 +47,10 @@ struct process {
 	struct executable executable;
 	__u64 hits;                 /* of any probe here, in this process */
 	__u64 overhead_nanoseconds; /* what they have cost it */
+	__u64 slow_after;           /* nanoseconds: what 1 % of its requests take longer than */
 	__u32 asked_for_router;     /* the exporter was told to attach router_entry */
+	__u32 sample_window;        /* that sample_below is of */
+	__u32 sample_below;         /* tags of the sample */
 	__u32 unused;
 };
 
@@ -68,8 +73,6 @@ struct work {
 	__u32 unused;
 };
 
-#define NOT_SEEN (~0ULL)
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
@@ -81,15 +84,6 @@ struct {
 enum outcome {
 	OUTCOME_PANIC = 1,
 	OUTCOME_HIJACKED = 2,
-};
-
-struct request_key {
-	__u32 tgid;
-	__u32 executable;
-	__u16 status;
-	__u8 method;
-	__u8 path_source;
-	char path[MAX_PATH];
 };
 
 HISTOGRAM_TYPES(request_nanoseconds, 320)
@@ -503,16 +497,163 @@ static __always_inline void count_request(struct request_key *key, __u64 nanosec
 		count_lost(LOST_MAP_FULL);
 }
 
+/* ------------------------------------------------- requests one by one */
+
+/* What a slow request takes longer than, of the processes of services that tcpslo.yml
+ * gives it for; nanoseconds, by process. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, __u64);
+} slower_than SEC(".maps");
+
+/* There are such services. */
+const volatile __u64 with_slower_than = 0;
+
+/*
+ * Whether a request took longer than 99 % of its process do. The estimate of that
+ * percentile goes up by a 32nd with each request above it and down by a 99th of that with
+ * each below, so it rests where one in a hundred is above (Robbins and Monro, A Stochastic
+ * Approximation Method, 1951), and follows when all requests become slower: 150 of
+ * them make it a hundred times larger. What two CPUs write at once is lost, which does
+ * it no harm.
+ */
+static __always_inline bool is_slow(struct process *process, __u32 tgid, __u64 took, __u64 *threshold)
+{
+	__u64 *given = with_slower_than ? bpf_map_lookup_elem(&slower_than, &tgid) : NULL;
+	__u64 estimate = process->slow_after, step = estimate / 32;
+
+	*threshold = given ? *given : estimate;
+	if (!estimate)
+		process->slow_after = took;
+	else
+		process->slow_after = took > estimate ? estimate + step : estimate - step / 99;
+	return *threshold && took > *threshold;
+}
+
+/*
+ * Whether a request may be in the uniform sample of this window of time. Those with the
+ * lowest of random tags are one (bottom-k sampling); how many requests will come is not
+ * known, so the bound goes down by a 64th with each that is told of: with n requests it is near
+ * 64 in n, after 64 * ln(1 + n/64) of them. User space keeps fewer than 64.
+ */
+#define SAMPLE_WINDOW 600000000000ULL /* nanoseconds */
+
+static __always_inline bool is_in_sample(struct process *process, __u64 now, __u32 tag)
+{
+	__u32 window = now / SAMPLE_WINDOW;
+
+	if (process->sample_window != window) {
+		process->sample_window = window;
+		process->sample_below = ~0U;
+	}
+	if (tag > process->sample_below)
+		return false;
+	process->sample_below -= process->sample_below / 64;
+	return true;
+}
+
+static __always_inline void read_addresses(struct request_record *record, const struct sock *sk)
+{
+	__be32 ip;
+
+	record->local.family = record->remote.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	record->local.port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	record->remote.port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (record->local.family == AF_INET6) {
+		BPF_CORE_READ_INTO(&record->local.ip, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&record->remote.ip, sk, __sk_common.skc_v6_daddr);
+		return;
+	}
+	ip = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	__builtin_memcpy(record->local.ip, &ip, sizeof(ip));
+	ip = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	__builtin_memcpy(record->remote.ip, &ip, sizeof(ip));
+}
+
+static __always_inline __u64 or_nothing(__u64 stage)
+{
+	return stage == NOT_SEEN ? 0 : stage;
+}
+
+/* What is known of the first packet of a response when its handler has ended. */
+enum answer {
+	ANSWER_NONE,    /* there is none, or its connection is not known */
+	ANSWER_BEGUN,   /* it has left */
+	ANSWER_AWAITED,
+};
+
+/* Tells user space of a request that is slow, or in the sample. Returns the request's
+ * number, or 0. */
+static __always_inline __u64 tell(struct process *process, const struct goroutine *goroutine, const struct work *work,
+				  const struct request_key *key, __u64 ended, enum answer answer)
+{
+	__u64 handler = ended - work->started_at, threshold;
+	__u64 took = or_nothing(work->handshake) + or_nothing(work->accept_queue) + or_nothing(work->read_wait) +
+		     or_nothing(work->parse) + handler;
+	bool slow = is_slow(process, goroutine->tgid, took, &threshold);
+	__u32 tag = bpf_get_prandom_u32();
+	struct request_record *record;
+
+	if (!is_in_sample(process, ended, tag) && !slow)
+		return 0;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	if (!record) {
+		count_lost(LOST_RING_BUFFER_FULL);
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->kind = RECORD_REQUEST;
+	record->tag = tag;
+	/* A CPU is in this program once at a time. 56 bits of nanoseconds are two years. */
+	record->request = ended << 8 | (__u8)bpf_get_smp_processor_id();
+	if (process->executable.g_goid != ABSENT)
+		read_user(&record->goroutine, sizeof(record->goroutine), goroutine->g + process->executable.g_goid);
+	record->ended_at = ended;
+	record->threshold = threshold;
+	record->handshake = work->handshake;
+	record->accept_queue = work->accept_queue;
+	record->read_wait = work->read_wait;
+	record->parse = work->parse;
+	record->handler = handler;
+	record->first_packet = answer == ANSWER_BEGUN ? 0 : NOT_SEEN;
+	if (work->sk)
+		read_addresses(record, (const struct sock *)work->sk);
+	record->is_slow = slow;
+	record->is_awaited = answer == ANSWER_AWAITED;
+	record->key = *key;
+	ended = record->request;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return ended;
+}
+
+/* The connection of a request, unless it has gone. */
+static __always_inline struct connection *connection_of(const struct work *work)
+{
+	struct connection *connection = work->sk ? bpf_map_lookup_elem(&connections, &work->sk) : NULL;
+
+	return connection && connection->met_at == work->met_at ? connection : NULL;
+}
+
+static __always_inline enum answer answer_of(const struct work *work, bool answers)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)work->sk;
+
+	if (!answers)
+		return ANSWER_NONE;
+	return (__s32)(BPF_CORE_READ(tp, snd_nxt) - work->response_begins) > 0 ? ANSWER_BEGUN : ANSWER_AWAITED;
+}
+
 /*
  * Adds up the stages of a request whose handler has ended. The first packet of the
  * response comes later, unless it left before the handler ended.
  */
-static __always_inline void count_stages(const struct work *work, const struct request_key *request, __u64 ended, bool answers)
+static __always_inline void count_stages(const struct work *work, const struct request_key *request, __u64 ended,
+					 struct connection *connection, enum answer answer, __u64 told)
 {
 	struct route_key key = {.tgid = request->tgid, .executable = request->executable,
 		.method = request->method, .path_source = request->path_source};
-	struct tcp_sock *tp = (struct tcp_sock *)work->sk;
-	struct connection *connection;
 	struct request_stages *stages;
 
 	__builtin_memcpy(key.path, request->path, sizeof(key.path));
@@ -529,22 +670,31 @@ static __always_inline void count_stages(const struct work *work, const struct r
 		observe_stage(&stages->parse, work->parse);
 	observe_stage(&stages->handler, ended - work->started_at);
 
-	connection = work->sk ? bpf_map_lookup_elem(&connections, &work->sk) : NULL;
-	if (!connection || connection->met_at != work->met_at)
+	if (!connection)
 		return;
 	await_request(connection, work->sk);
 	connection->read_at = 0;
 	connection->returned_at = ended;
-	if (!answers)
-		return;
-	if ((__s32)(BPF_CORE_READ(tp, snd_nxt) - work->response_begins) > 0) {
+	if (answer == ANSWER_BEGUN)
 		observe_stage(&stages->first_packet, 0);
+	if (answer != ANSWER_AWAITED)
 		return;
-	}
 	connection->route = key;
 	connection->response_begins = work->response_begins;
+	connection->told = told;
 	barrier();
 	connection->answer_since = ended;
+}
+
+/* The timeline of a request whose handler has ended. */
+static __always_inline void end_timeline(struct process *process, const struct goroutine *goroutine, const struct work *work,
+					 const struct request_key *key, __u64 ended, bool answers)
+{
+	struct connection *connection = connection_of(work);
+	enum answer answer = answer_of(work, answers && connection);
+	__u64 told = with_slow_requests ? tell(process, goroutine, work, key, ended, answer) : 0;
+
+	count_stages(work, key, ended, connection, answer, told);
 }
 
 /* Where a request ends. */
@@ -591,7 +741,7 @@ static __always_inline int finish(struct pt_regs *ctx, enum end end, bool panics
 	/* In this order: the search in the larger histogram leads the verifier on hundreds of
 	 * ways, each of which goes on to the end. */
 	if (with_timeline)
-		count_stages(&work, &key, began, end == END_RETURN && key.status != OUTCOME_HIJACKED);
+		end_timeline(process, &goroutine, &work, &key, began, end == END_RETURN && key.status != OUTCOME_HIJACKED);
 	count_request(&key, began - work.started_at);
 
 	/* A router that refuses a request leaves no pattern either. */

@@ -11,6 +11,7 @@
  */
 #include "connection.h"
 #include "read.h"
+#include "record.h"
 #include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -26,7 +27,13 @@ SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(connection_destroyed, const struct sock *sk)
 {
 	__u64 address = (__u64)sk;
+	struct connection *connection;
 
+	if (with_slow_requests) {
+		connection = bpf_map_lookup_elem(&connections, &address);
+		if (connection && connection->told)
+			record_first_packet(connection->told, NOT_SEEN);
+	}
 	bpf_map_delete_elem(&connections, &address);
 	return 0;
 }
@@ -238,9 +245,13 @@ static __always_inline __u32 end_of_data(const struct sk_buff *skb)
 static __always_inline void response_sent(struct connection *connection, __u64 sk, __u64 now)
 {
 	struct request_stages *stages = stages_of(&connection->route);
+	__u64 took = now > connection->answer_since ? now - connection->answer_since : 0;
 
 	if (stages)
-		observe_stage(&stages->first_packet, now > connection->answer_since ? now - connection->answer_since : 0);
+		observe_stage(&stages->first_packet, took);
+	if (with_slow_requests && connection->told)
+		record_first_packet(connection->told, took);
+	connection->told = 0;
 	connection->answer_since = 0;
 	if (!connection->read_at)
 		await_request(connection, sk);

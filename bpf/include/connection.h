@@ -71,6 +71,7 @@ struct connection {
 	__u64 read_at;                 /* and was first read then */
 	__u64 returned_at;             /* from the last handler */
 	__u64 answer_since;            /* the first packet of its response is awaited since then */
+	__u64 told;                    /* the number of that request, if user space was told of it */
 	struct route_key route;        /* of that request */
 	__u32 unused;
 };
@@ -102,12 +103,16 @@ static __always_inline struct connection *meet_connection(__u64 sk)
 	return connection;
 }
 
-/* What can be read now, if anything, belongs to the next request. */
+/* What can be read now, if anything, belongs to the next request. While a read goes
+ * on that took a part of it (net/http reads one byte ahead), it has no time yet. */
 static __always_inline void await_request(struct connection *connection, __u64 sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
-	connection->request_since = BPF_CORE_READ(tp, rcv_nxt) != BPF_CORE_READ(tp, copied_seq) ? connection->readable_since : 0;
+	if (BPF_CORE_READ(tp, rcv_nxt) == BPF_CORE_READ(tp, copied_seq))
+		connection->request_since = 0;
+	else
+		connection->request_since = connection->readable_since ? connection->readable_since : bpf_ktime_get_ns();
 }
 
 /* ------------------------------------------------- the stages of a request */

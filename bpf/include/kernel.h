@@ -26,6 +26,7 @@ typedef _Bool bool;
 #define E2BIG 7 /* a full hash map */
 #define ENOMEM 12
 #define EEXIST 17
+#define BPF_RB_NO_WAKEUP 1
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
@@ -93,6 +94,7 @@ struct sock_common {
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_rcv_saddr;
+	struct in6_addr skc_v6_daddr;
 };
 
 struct socket;

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tcpslo/tcpslo/exporter/route"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
@@ -25,6 +26,10 @@ type Service struct {
 	// SLOs are the objectives; DefaultSLOs where the file has none, and no
 	// objective at all where it has an empty list.
 	SLOs []SLO `yaml:"slos"`
+	// SlowerThan is what a slow request takes longer than, from the first stage that was
+	// seen to the end of its handler: 1us to 1h. Without it that is what 1 % of the requests of
+	// the same process take longer than.
+	SlowerThan time.Duration `yaml:"slower_than"`
 
 	routes *route.Set
 }

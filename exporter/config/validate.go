@@ -71,6 +71,9 @@ func (v *validator) service(path string, index int, s *Service) {
 	if s.SLOs == nil {
 		s.SLOs = DefaultSLOs()
 	}
+	if t := s.SlowerThan; t != 0 && (t < time.Microsecond || t > time.Hour) {
+		v.Reportf(path+".slower_than", `"slower_than" must be between 1us and 1h, got %v`, t)
+	}
 	for i := range s.SLOs {
 		v.slo(fmt.Sprintf("%s.slos[%d]", path, i), s.SLOs[i], s.SLOs[:i])
 	}

@@ -148,13 +148,14 @@ func text(raw []byte) string {
 
 // makeSockaddr reads struct address of bpf/include/listener.h.
 func makeSockaddr(_ Label, field Field, _ btf.Type, _ Environment) (decoder, error) {
-	return func(r *row) string { return addressOf(field.Bytes(r.key)).String() }, nil
+	return func(r *row) string { return DecodeAddress(field.Bytes(r.key)).String() }, nil
 }
 
 // sizeofAddress is the size of struct address.
 const sizeofAddress = 20
 
-func addressOf(raw []byte) netip.AddrPort {
+// DecodeAddress reads struct address of bpf/include/listener.h.
+func DecodeAddress(raw []byte) netip.AddrPort {
 	const afInet6 = 10
 	port := binary.NativeEndian.Uint16(raw[16:])
 	if binary.NativeEndian.Uint16(raw[18:]) == afInet6 {
@@ -296,7 +297,7 @@ func listenerIn(keyType btf.Type, name string) (func(*row) Listener, error) {
 	cookie, err := FindField("key", keyType, "key.netns_cookie")
 	hasCookie := err == nil
 	return func(r *row) Listener {
-		listener := Listener{Address: addressOf(address.Bytes(r.key)), Netns: uint32(uintOf(netns.Bytes(r.key)))}
+		listener := Listener{Address: DecodeAddress(address.Bytes(r.key)), Netns: uint32(uintOf(netns.Bytes(r.key)))}
 		if hasCookie {
 			listener.Cookie = uintOf(cookie.Bytes(r.key))
 		}
@@ -340,7 +341,7 @@ func makeRoute(_ Label, field Field, keyType btf.Type, env Environment) (decoder
 		return nil, fmt.Errorf("route reads the key's method: %w", err)
 	}
 	return func(r *row) string {
-		return env.Resolver.Route(r.service, httpMethods.of(uintOf(method.Bytes(r.key))), text(field.Bytes(r.key)), RouteSource(uintOf(source.Bytes(r.key))))
+		return env.Resolver.Route(r.service, HTTPMethod(uintOf(method.Bytes(r.key))), text(field.Bytes(r.key)), RouteSource(uintOf(source.Bytes(r.key))))
 	}, nil
 }
 
@@ -349,8 +350,11 @@ var httpMethods = numberNames{
 	0: "other", 1: "GET", 2: "HEAD", 3: "POST", 4: "PUT", 5: "PATCH", 6: "DELETE", 7: "CONNECT", 8: "OPTIONS", 9: "TRACE",
 }
 
+// HTTPMethod names a number of enum method in bpf/include/connection.h.
+func HTTPMethod(number uint64) string { return httpMethods.of(number) }
+
 func makeHTTPMethod(_ Label, field Field, _ btf.Type, _ Environment) (decoder, error) {
-	return func(r *row) string { return httpMethods.of(uintOf(field.Bytes(r.key))) }, nil
+	return func(r *row) string { return HTTPMethod(uintOf(field.Bytes(r.key))) }, nil
 }
 
 // The status codes below 100 are outcomes (enum outcome in bpf/http.bpf.c).
@@ -359,20 +363,22 @@ const (
 	outcomeHijacked = 2
 )
 
+// HTTPStatus is the label of a status code or an outcome.
+func HTTPStatus(number uint64) string {
+	switch number {
+	case outcomePanic:
+		return "panic"
+	case outcomeHijacked:
+		return "hijacked"
+	}
+	return fmt.Sprintf("%03d", number)
+}
+
 func makeHTTPStatus(_ Label, field Field, _ btf.Type, _ Environment) (decoder, error) {
-	return func(r *row) string {
-		switch status := uintOf(field.Bytes(r.key)); status {
-		case outcomePanic:
-			return "panic"
-		case outcomeHijacked:
-			return "hijacked"
-		default:
-			return fmt.Sprintf("%03d", status)
-		}
-	}, nil
+	return func(r *row) string { return HTTPStatus(uintOf(field.Bytes(r.key))) }, nil
 }
 
 // DecodeListener reads struct listener_key of bpf/include/listener.h.
 func DecodeListener(raw []byte) Listener {
-	return Listener{addressOf(raw), binary.NativeEndian.Uint32(raw[20:]), binary.NativeEndian.Uint64(raw[24:])}
+	return Listener{DecodeAddress(raw), binary.NativeEndian.Uint32(raw[20:]), binary.NativeEndian.Uint64(raw[24:])}
 }

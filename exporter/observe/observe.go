@@ -32,6 +32,7 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/names"
 	"github.com/tcpslo/tcpslo/exporter/probe"
 	"github.com/tcpslo/tcpslo/exporter/service"
+	"github.com/tcpslo/tcpslo/exporter/timeline"
 )
 
 // Observer is everything that observes this machine. It gathers what the probes
@@ -42,6 +43,9 @@ type Observer struct {
 	options Options
 	kernel  *probe.Kernel
 	trap    time.Duration
+
+	requests  *timeline.Store
+	exemplars timeline.Exemplars
 
 	reloading sync.Mutex // one reload at a time
 	gathering sync.Mutex // what is gathered is in use until it is written
@@ -61,6 +65,7 @@ type generation struct {
 	counted  atomic.Pointer[audit.Metrics] // what the audit needs of the last scrape
 	stop     context.CancelFunc
 	stopped  chan struct{}
+	readers  sync.WaitGroup
 	failure  error
 }
 
@@ -84,7 +89,7 @@ func Start(c *config.Config, options Options, log *slog.Logger) (*Observer, erro
 	if err != nil {
 		return nil, err
 	}
-	o := &Observer{log: log, options: options, kernel: kernel}
+	o := &Observer{log: log, options: options, kernel: kernel, requests: timeline.NewStore(c.Limits.SlowRequests)}
 	if o.trap, err = kernel.MeasureTrap(); err != nil {
 		log.Warn("the cost of a uprobe could not be measured; probe_overhead_seconds_total leaves the trap out", "error", err)
 	}
@@ -106,6 +111,7 @@ type plan struct {
 	objects     map[string][]byte
 	histograms  config.Histograms
 	thresholds  []float64
+	slowerThan  bool // a service has a threshold of its own
 	limits      config.Limits
 	host        host.Plan
 }
@@ -116,7 +122,8 @@ func newPlan(c *config.Config) (plan, error) {
 		return plan{}, err
 	}
 	collectors, err := host.NewPlan(c)
-	return plan{definitions, objects, c.Histograms, c.LatencyThresholds(), c.Limits, collectors}, err
+	slowerThan := slices.ContainsFunc(c.Services, func(s *config.Service) bool { return s.SlowerThan > 0 })
+	return plan{definitions, objects, c.Histograms, c.LatencyThresholds(), slowerThan, c.Limits, collectors}, err
 }
 
 // Check finds what is wrong with a configuration beyond its own text: the probe
@@ -289,6 +296,12 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	for _, d := range from.definitions {
 		options.Shared.Running = append(options.Shared.Running, d.Name)
 	}
+	if from.limits.SlowRequests > 0 {
+		options.Shared.Running = append(options.Shared.Running, slowRequests)
+	}
+	if from.slowerThan {
+		options.Shared.Running = append(options.Shared.Running, slowerThan)
+	}
 	for _, d := range from.definitions {
 		p, err := probe.Load(d, from.objects[d.Name], options)
 		if err != nil {
@@ -318,6 +331,7 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	case <-g.stopped:
 		return nil, errors.Join(g.failure, g.set.Close(), g.host.Close())
 	}
+	o.readRequests(ctx, g)
 	// Loading takes more memory than all that comes later.
 	o.kernel.Forget()
 	debug.FreeOSMemory()
@@ -366,6 +380,7 @@ func mapSizes(l config.Limits) map[string]uint32 {
 
 func (g *generation) close() {
 	g.stop()
+	g.readers.Wait()
 	<-g.stopped // which closes the probes
 	g.host.Close()
 }
@@ -453,6 +468,11 @@ func (o *Observer) Gather() (families []*dto.MetricFamily, done func(), err erro
 	counted, hosted := make(chan struct{}), make(chan []*dto.MetricFamily, 1)
 	go func() { hosted <- o.current.host.Gather(counted) }()
 	families, err = o.current.set.Gather()
+	for _, f := range families {
+		if f.GetName() == names.Namespace+"_http_request_duration_seconds" {
+			o.exemplars.Attach(f)
+		}
+	}
 	o.current.counted.Store(audit.ReadMetrics(families))
 	close(counted)
 	return append(families, <-hosted...), o.gathering.Unlock, err

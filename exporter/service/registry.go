@@ -317,6 +317,26 @@ func (r *Registry) ServiceAlive(name string) bool {
 	return ok && s.gone.keep(r.now(), r.config.Limits.SeriesRetention)
 }
 
+// SlowerThan lists the processes of services for which the configuration says which
+// requests are slow.
+func (r *Registry) SlowerThan() map[uint32]time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	given := map[string]time.Duration{}
+	for _, s := range r.config.Services {
+		if s.SlowerThan > 0 {
+			given[s.Name] = s.SlowerThan
+		}
+	}
+	all := map[uint32]time.Duration{}
+	for tgid, p := range r.processes {
+		if threshold, ok := given[p.service]; ok {
+			all[tgid] = threshold
+		}
+	}
+	return all
+}
+
 // Served says that a scrape has been answered: what has gone may be forgotten
 // when its time is up.
 func (r *Registry) Served() {

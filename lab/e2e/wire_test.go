@@ -44,7 +44,11 @@ func capture(t *testing.T, server *labtest.Server) (stop func() []packet) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill() })
+	// Killed, it would leave the process that captures for it.
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+	})
 	lines := make(chan string, 1<<16)
 	go func() {
 		defer close(lines)

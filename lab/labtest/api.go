@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
+	"time"
 )
 
 // Service is one element of GET /api/v1/services.
@@ -33,6 +35,38 @@ type ListenerInfo struct {
 	Service  string `json:"service"`
 	PID      int    `json:"pid"`
 	Worker   string `json:"worker"`
+}
+
+// Request is one element of GET /api/v1/requests.
+type Request struct {
+	ID        string         `json:"id"`
+	Service   string         `json:"service"`
+	PID       int            `json:"pid"`
+	Goroutine uint64         `json:"goroutine"`
+	Method    string         `json:"method"`
+	Path      string         `json:"path"`
+	Status    string         `json:"status_code"`
+	Local     netip.AddrPort `json:"local"`
+	Remote    netip.AddrPort `json:"remote"`
+	Trace     string         `json:"traceparent"`
+	Started   time.Time      `json:"started"`
+	Slow      bool           `json:"slow"`
+	Seconds   float64        `json:"duration_seconds"`
+	Threshold float64        `json:"threshold_seconds"`
+	Stages    []struct {
+		Stage   string  `json:"stage"`
+		Seconds float64 `json:"seconds"`
+	} `json:"stages"`
+}
+
+// Requests reads GET /api/v1/requests with a query.
+func (e *Exporter) Requests(query string) []Request {
+	e.t.Helper()
+	var answer struct {
+		Requests []Request `json:"requests"`
+	}
+	e.getJSON("/api/v1/requests?"+query, &answer)
+	return answer.Requests
 }
 
 // Services reads GET /api/v1/services.

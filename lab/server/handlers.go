@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -133,6 +134,17 @@ func gone(w http.ResponseWriter, r *http.Request) string {
 	case <-time.After(goneWait):
 	}
 	time.Sleep(goneLinger)
+	return "200"
+}
+
+// goroutine answers with the number of the goroutine that runs it, after the
+// milliseconds in the query parameter ms.
+func goroutine(w http.ResponseWriter, r *http.Request) string {
+	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
+	time.Sleep(time.Duration(ms) * time.Millisecond)
+	stack := make([]byte, 64)
+	stack = stack[:runtime.Stack(stack, false)]
+	io.WriteString(w, strings.Fields(string(stack))[1]) // goroutine 18 [running]:
 	return "200"
 }
 

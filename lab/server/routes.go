@@ -28,6 +28,7 @@ var routes = []route{
 	{"GET", "/stream", stream},
 	{"GET", "/big", large},
 	{"GET", "/deep", deep},
+	{"GET", "/goroutine", goroutine},
 	{"GET", "/gone", gone},
 	{"GET", "/panic", panics},
 	{"GET", "/abort", aborts},

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * What crosses to user space of single requests: the slow ones, and a uniform
+ * sample of all. exporter/timeline reads it.
+ */
+#ifndef TCPSLO_RECORD_H
+#define TCPSLO_RECORD_H
+
+#include "connection.h"
+#include "listener.h"
+
+#define NOT_SEEN (~0ULL)
+
+/* The limit "slow_requests" is not 0, and the collector timeline runs. */
+const volatile __u64 with_slow_requests = 0;
+
+enum record_kind {
+	RECORD_REQUEST = 1,      /* struct request_record, when a handler has ended */
+	RECORD_FIRST_PACKET = 2, /* struct packet_record, if its first packet was awaited then */
+};
+
+/* A request of one process, method, status and path. */
+struct request_key {
+	__u32 tgid;
+	__u32 executable;
+	__u16 status;
+	__u8 method;
+	__u8 path_source;
+	char path[MAX_PATH];
+};
+
+/* Times are CLOCK_MONOTONIC, in nanoseconds; stages take nanoseconds, or NOT_SEEN. */
+struct request_record {
+	__u32 kind;
+	__u32 tag; /* random: those with the lowest of a window are a uniform sample of all of it */
+	__u64 request; /* its number, unique since the machine started */
+	__u64 goroutine; /* runtime.g.goid */
+	__u64 ended_at;  /* the handler */
+	__u64 threshold; /* what a slow request takes longer than */
+	__u64 handshake, accept_queue, read_wait, parse, handler, first_packet;
+	struct address local, remote; /* family 0: not known */
+	__u32 is_slow;
+	__u32 is_awaited; /* its first packet comes in a packet_record */
+	struct request_key key;
+	__u32 unused;
+};
+
+struct packet_record {
+	__u32 kind;
+	__u32 unused;
+	__u64 request;
+	__u64 first_packet; /* NOT_SEEN: the connection has gone */
+};
+
+/* User space looks a few times in a second, which costs less than to be woken. At
+ * that rate there is room for some ten thousand requests in a second. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} records SEC(".maps");
+
+static __always_inline void record_first_packet(__u64 request, __u64 nanoseconds)
+{
+	struct packet_record *record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+
+	if (!record) {
+		count_lost(LOST_RING_BUFFER_FULL);
+		return;
+	}
+	*record = (struct packet_record){.kind = RECORD_FIRST_PACKET, .request = request, .first_packet = nanoseconds};
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+#endif
