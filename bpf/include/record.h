@@ -52,6 +52,10 @@ struct packet_record {
 	__u64 first_packet; /* NOT_SEEN: the connection has gone */
 };
 
+/* Keeps them in the object's BTF, by which a test compares what user space reads. */
+struct request_record *request_record_in_btf SEC(".data.names") = NULL;
+struct packet_record *packet_record_in_btf SEC(".data.names") = NULL;
+
 /* User space looks a few times in a second, which costs less than to be woken. At
  * that rate there is room for some ten thousand requests in a second. */
 struct {

@@ -31,7 +31,6 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/observe"
 	"github.com/tcpslo/tcpslo/exporter/privilege"
 	"github.com/tcpslo/tcpslo/exporter/server"
-	"github.com/tcpslo/tcpslo/exporter/timeline"
 )
 
 // Help begins the help text of the program.
@@ -138,7 +137,7 @@ func (r *Run) Execute(log *slog.Logger) error {
 		return err
 	}
 	handler, err := server.New(server.Options{
-		Observer: observer, Requests: timeline.NewStore(c.Limits.SlowRequests), Gatherer: prometheus.NewMultiTRegistry(observer, prometheus.ToTransactionalGatherer(registry)), Log: log, MetricsPath: *r.metrics, MaxRequests: *r.max,
+		Observer: observer, Requests: observer.Requests(), Gatherer: prometheus.NewMultiTRegistry(observer, prometheus.ToTransactionalGatherer(registry)), Log: log, MetricsPath: *r.metrics, MaxRequests: *r.max,
 		Lifecycle: *r.lifecycle, API: *r.api, Reload: reload,
 	})
 	if err != nil {

@@ -424,6 +424,7 @@ func (o *Observer) replace(c *config.Config) error {
 	o.mu.Lock()
 	o.current = fresh
 	o.mu.Unlock()
+	o.requests.Resize(c.Limits.SlowRequests)
 	old.close()
 	return nil
 }
@@ -449,6 +450,7 @@ var (
 	reloadSuccess = names.ConfigReloadSuccess.Desc()
 	reloadTime    = names.ConfigReloadTime.Desc()
 	uprobeTrap    = names.UprobeTrap.Desc()
+	lost          = names.Lost.Desc()
 )
 
 // Gather returns the metrics that probes count and collectors read. The next call
@@ -491,6 +493,9 @@ func (o *Observer) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(reloadSuccess, prometheus.GaugeValue, success)
 	ch <- prometheus.MustNewConstMetric(reloadTime, prometheus.GaugeValue, float64(o.reloaded.UnixMilli())/1000)
+	if o.current.tells() {
+		ch <- prometheus.MustNewConstMetric(lost, prometheus.CounterValue, float64(o.requests.Lost()), "timeline", "slow_consumer")
+	}
 	ch <- prometheus.MustNewConstMetric(uprobeTrap, prometheus.GaugeValue, o.trap.Seconds())
 }
 

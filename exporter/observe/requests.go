@@ -25,13 +25,18 @@ const (
 // Requests are the slow requests of late, and a sample of the others.
 func (o *Observer) Requests() *timeline.Store { return o.requests }
 
+// tells is whether the kernel tells of single requests.
+func (g *generation) tells() bool {
+	return g.plan.limits.SlowRequests > 0 && g.set.Named("http") != nil && g.set.Named("timeline") != nil
+}
+
 // readRequests goes on to read, until the context ends, what the kernel tells of single
 // requests.
 func (o *Observer) readRequests(ctx context.Context, g *generation) {
-	http := g.set.Named("http")
-	if g.plan.limits.SlowRequests == 0 || http == nil || g.set.Named("timeline") == nil {
+	if !g.tells() {
 		return
 	}
+	http := g.set.Named("http")
 	reader := timeline.Reader{Names: g.registry, Add: func(r timeline.Request) {
 		o.requests.Add(r)
 		o.exemplars.Add(r)

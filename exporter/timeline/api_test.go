@@ -32,7 +32,7 @@ type exporter struct {
 }
 
 func newExporter(t *testing.T) *exporter {
-	e := &exporter{store: NewStore(100), pipes: make(chan net.Conn)}
+	e := &exporter{store: newStore(100), pipes: make(chan net.Conn)}
 	e.api = NewAPI(e.store)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/requests", e.api.List)
@@ -79,8 +79,10 @@ func (e *exporter) open(t *testing.T, query string) *http.Response {
 }
 
 func TestList_answers_with_the_requests_that_are_asked_for(t *testing.T) {
-	s := NewStore(100)
-	s.Add(full)
+	s := newStore(100)
+	whole := full
+	whole.Window = testWindow()
+	s.Add(whole)
 	s.Add(slow("inventory", time.Minute))
 	api := NewAPI(s)
 	for _, c := range []struct {
@@ -299,7 +301,7 @@ func TestStream_ends_cleanly_and_at_once_when_the_server_shuts_down(t *testing.T
 }
 
 func TestStream_that_cannot_be_is_refused(t *testing.T) {
-	api := NewAPI(NewStore(1))
+	api := NewAPI(newStore(1))
 	for query, want := range map[string]string{
 		"?limit=3": "400 unknown parameter \"limit\", must be one of \"service\", \"path\", \"method\", \"status_code\", \"slower_than\", \"slow\"\n",
 		"":         "500 this connection cannot carry a stream: feature not supported\n", // a recorder has no deadlines

@@ -12,7 +12,7 @@ import (
 
 func TestQuery_finds_what_its_parameters_say_in_the_order_that_they_say(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStore(1000)
+		s := newStore(1000)
 		now := time.Now()
 		for _, r := range []Request{ // named by how long ago they ended
 			{ID: "1m", Service: "checkout", Method: "GET", Path: "/orders/{id}", Status: "200", Duration: 10 * time.Millisecond},
@@ -23,7 +23,7 @@ func TestQuery_finds_what_its_parameters_say_in_the_order_that_they_say(t *testi
 			{ID: "6m", Service: "inventory", Method: "GET", Path: "/ws", Status: "hijacked", Duration: time.Hour, Slow: true},
 		} {
 			ago, _ := time.ParseDuration(r.ID)
-			r.Started = now.Add(-ago - r.Duration)
+			r.Started, r.Window = now.Add(-ago-r.Duration), testWindow()
 			s.Add(r)
 		}
 		for query, want := range map[string][]string{
@@ -68,7 +68,7 @@ func TestQuery_finds_what_its_parameters_say_in_the_order_that_they_say(t *testi
 }
 
 func TestQuery_without_a_limit_finds_a_hundred(t *testing.T) {
-	s := NewStore(6 * 2 * 150)
+	s := newStore(6 * 2 * 150)
 	for i := range 150 {
 		s.Add(slow("checkout", time.Duration(i)))
 	}

@@ -12,15 +12,17 @@ import "container/heap"
 // others differ by one place at most, and what is kept of each is exactly its
 // highest: a service that has lost a place never gets it back for a lower rank,
 // since the most that any service holds never grows once the room is full.
-// What is kept therefore doesn't depend on the order in which requests came.
+// What is kept therefore doesn't depend on the order in which requests came. Nor does
+// it if a service may hold only so many places.
 type ranking struct {
 	room     int
+	most     int // of one service
 	held     int
 	services map[string]*ranked // none is empty
 }
 
-func newRanking(room int) *ranking {
-	return &ranking{room: room, services: map[string]*ranked{}}
+func newRanking(room, most int) *ranking {
+	return &ranking{room: room, most: most, services: map[string]*ranked{}}
 }
 
 // add keeps the request if its rank is high enough.
@@ -31,6 +33,13 @@ func (k *ranking) add(request *Request, rank uint64) {
 		k.services[request.Service] = own
 	}
 	heap.Push(own, place{rank, request})
+	if len(*own) > k.most {
+		heap.Pop(own)
+		if len(*own) == 0 { // there is no room at all
+			delete(k.services, request.Service)
+		}
+		return
+	}
 	if k.held < k.room {
 		k.held++
 		return

@@ -41,6 +41,11 @@ type Request struct {
 	Threshold time.Duration `json:"-"`
 	// Stages are in the order of time; one that was not seen is not there.
 	Stages []Stage `json:"stages"`
+	// Tag is random, and Window the number of the ten minutes since boot in which its
+	// handler ended: the requests of a service with the lowest tags are a uniform sample
+	// of all that it served in the window.
+	Tag    uint32 `json:"-"`
+	Window uint64 `json:"-"`
 }
 
 // Stage is what a request spent in one stage.

@@ -4,10 +4,11 @@ package timeline
 
 import (
 	"cmp"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Requests are kept for 50 to 60 minutes, by windows of ten. With one window alone
@@ -19,13 +20,18 @@ const (
 	windowLength = 10 * time.Minute
 )
 
+// mostSampled is how many requests of a service are in the sample of a window: half as many
+// as the kernel is sure to tell of (is_in_sample() of bpf/http.bpf.c).
+const mostSampled = 32
+
 // Store keeps the slowest requests and a uniform sample of the others, and passes
 // each on to those who have subscribed. Goroutines may share it.
 type Store struct {
-	began  time.Time
-	random func() uint64
+	// window is the number of the present window, as in Request.Window.
+	window func() uint64
 
 	lock          sync.Mutex
+	limit         int
 	windows       []window
 	subscriptions map[*Subscription]struct{}
 	lost          uint64
@@ -33,13 +39,11 @@ type Store struct {
 
 // window is what is kept of ten minutes. Half of the room is for slow requests,
 // ranked by duration. The other half is for a sample of those that were not slow,
-// ranked at random: of any set of requests, those with the highest random numbers are
-// a uniform sample without replacement (Knuth, The Art of Computer Programming,
-// 3.4.2). Vitter's algorithm R (Random Sampling with a Reservoir, 1985) gives the
-// same for a reservoir of a fixed size; here the share of a service shrinks as others
-// come, and a sample by rank stays uniform when its lowest go.
+// ranked by their tags, which are random: of any set of requests, those with the lowest
+// random numbers are a uniform sample without replacement (Knuth, The Art of Computer
+// Programming, 3.4.2), and it stays uniform when its highest go.
 type window struct {
-	number  int // since the store began
+	number  uint64
 	slowest *ranking
 	sample  *ranking
 }
@@ -47,50 +51,61 @@ type window struct {
 // NewStore returns a store of at most limit requests, which take about 1 kB each.
 // 0 keeps none; subscribers get them nevertheless.
 func NewStore(limit int) *Store {
-	s := &Store{began: time.Now(), random: rand.Uint64, subscriptions: map[*Subscription]struct{}{}}
-	// Fewer windows rather than windows with no room for one of each.
-	s.windows = make([]window, min(max(limit/2, 1), windows))
-	room := limit / len(s.windows)
-	for i := range s.windows {
-		s.windows[i].clear(i, room-room/2, room/2)
-	}
+	s := &Store{window: presentWindow, subscriptions: map[*Subscription]struct{}{}}
+	s.Resize(limit)
 	return s
 }
 
-func (w *window) clear(number, slowest, sample int) {
-	*w = window{number, newRanking(slowest), newRanking(sample)}
+// Resize makes room for another number of requests, and forgets those it has unless
+// the number is the same.
+func (s *Store) Resize(limit int) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if s.windows != nil && limit == s.limit {
+		return
+	}
+	// Fewer windows rather than windows with no room for one of each.
+	s.limit, s.windows = limit, make([]window, min(max(limit/2, 1), windows))
+	room := limit / len(s.windows)
+	for i := range s.windows {
+		s.windows[i].clear(0, room-room/2, room/2)
+	}
 }
 
-// Add keeps the request if it is one of the slowest or of the sample, and passes it
-// on to subscribers. It doesn't wait. Nobody may change its stages afterwards.
+func (w *window) clear(number uint64, slowest, sample int) {
+	*w = window{number, newRanking(slowest, slowest), newRanking(sample, min(sample, mostSampled))}
+}
+
+// Add keeps the request if it is one of the slowest or of the sample of its window, and
+// passes it on to subscribers. It doesn't wait. Nobody may change its stages afterwards.
 func (s *Store) Add(request Request) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	w := s.now()
-	if request.Slow {
+	w := &s.windows[request.Window%uint64(len(s.windows))]
+	if w.number < request.Window {
+		w.clear(request.Window, w.slowest.room, w.sample.room)
+	}
+	switch {
+	case w.number > request.Window: // it is too old
+	case request.Slow:
 		w.slowest.add(&request, uint64(max(request.Duration, 0)))
-	} else {
-		w.sample.add(&request, s.random())
+	default:
+		w.sample.add(&request, uint64(^request.Tag))
 	}
 	for subscription := range s.subscriptions {
 		subscription.offer(request)
 	}
 }
 
-// now returns the window of the present, empty if it has just begun. The caller
-// holds the lock.
-func (s *Store) now() *window {
-	number := s.number()
-	w := &s.windows[number%len(s.windows)]
-	if w.number != number {
-		w.clear(number, w.slowest.room, w.sample.room)
+// presentWindow counts windows as the kernel does, by CLOCK_MONOTONIC: setting the clock
+// of the machine neither keeps nor drops a request.
+func presentWindow() uint64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		panic(err) // every Linux has that clock
 	}
-	return w
+	return uint64(now.Nano()) / uint64(windowLength)
 }
-
-// number counts windows by the monotonic clock: setting the clock of the machine
-// neither keeps nor drops a request.
-func (s *Store) number() int { return int(time.Since(s.began) / windowLength) }
 
 // Find returns the requests that the query asks for, in its order. Nobody may change
 // their stages.
@@ -117,9 +132,8 @@ func (s *Store) matching(q Query) []Request {
 	}
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	oldest := s.number() - len(s.windows) + 1
 	for _, w := range s.windows {
-		if w.number >= oldest {
+		if w.number+uint64(len(s.windows)) > s.window() {
 			w.slowest.each(take)
 			w.sample.each(take)
 		}

@@ -13,19 +13,24 @@ import (
 	"time"
 )
 
-// seeded is a store that draws the same sample in each run of a test.
-func seeded(limit int, seed uint64) *Store {
+// newStore is a store whose windows are those of the clock of a test.
+func newStore(limit int) *Store {
 	s := NewStore(limit)
-	s.random = rand.New(rand.NewPCG(seed, 1)).Uint64
+	s.window = testWindow
 	return s
 }
 
+func testWindow() uint64 { return uint64(time.Now().UnixNano()) / uint64(windowLength) }
+
 func slow(service string, d time.Duration) Request {
-	return Request{ID: fmt.Sprintf("%s-%d", service, d), Service: service, Started: time.Now().Add(-d), Duration: d, Slow: true}
+	return Request{ID: fmt.Sprintf("%s-%d", service, d), Service: service, Started: time.Now().Add(-d), Duration: d, Slow: true, Window: testWindow()}
 }
 
 func ordinary(service string, number int) Request {
-	return Request{ID: fmt.Sprintf("%s-%d", service, number), Service: service, Started: time.Now(), Goroutine: uint64(number)}
+	return Request{
+		ID: fmt.Sprintf("%s-%d", service, number), Service: service, Started: time.Now(), Goroutine: uint64(number),
+		Tag: rand.Uint32(), Window: testWindow(),
+	}
 }
 
 func ids(requests []Request) []string {
@@ -40,7 +45,7 @@ func TestStore_keeps_exactly_the_slowest_of_a_window(t *testing.T) {
 	const limit, keeps = 120, 10 // 6 windows, half of each for the slowest
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 2))
-		s := seeded(limit, seed)
+		s := newStore(limit)
 		var all []Request
 		for i := range 1000 {
 			r := slow("checkout", time.Duration(random.IntN(1e9)))
@@ -82,7 +87,7 @@ func TestStore_shares_its_room_fairly_among_services_whatever_the_order_of_reque
 				all = append(all, slow(fmt.Sprint("service", service), time.Duration(random.Uint32())))
 			}
 		}
-		s := seeded(6*2*room, seed)
+		s := newStore(6 * 2 * room)
 		for _, r := range all {
 			s.Add(r)
 		}
@@ -96,7 +101,7 @@ func TestStore_shares_its_room_fairly_among_services_whatever_the_order_of_reque
 }
 
 func TestStore_keeps_the_slow_requests_of_a_quiet_service_beside_a_busy_one(t *testing.T) {
-	s := NewStore(120)
+	s := newStore(120)
 	for i := range 3 {
 		s.Add(slow("quiet", time.Duration(i+1)))
 	}
@@ -121,12 +126,15 @@ func TestStore_keeps_a_uniform_sample_of_what_was_not_slow(t *testing.T) {
 		}
 		var kept [n]float64
 		for seed := range uint64(runs) {
-			s := seeded(limit, seed)
-			for i := range n {
-				s.Add(ordinary("checkout", i))
-			}
-			for i := range others {
-				s.Add(ordinary("others", i))
+			s := newStore(limit)
+			random := rand.New(rand.NewPCG(seed, 1))
+			for i := range n + others {
+				r := ordinary("checkout", i)
+				if i >= n {
+					r.Service = "others"
+				}
+				r.Tag = random.Uint32()
+				s.Add(r)
 			}
 			sample := s.Find(Query{Filter: Filter{Service: "checkout"}})
 			if len(sample) != places {
@@ -149,7 +157,7 @@ func TestStore_keeps_a_uniform_sample_of_what_was_not_slow(t *testing.T) {
 
 func TestStore_forgets_a_window_after_an_hour_and_lets_none_push_out_another(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStore(120) // 10 places for the slowest of each window
+		s := newStore(120) // 10 places for the slowest of each window
 		minute := 0
 		kept := func(want int) {
 			t.Helper()
@@ -182,7 +190,7 @@ func TestStore_never_holds_more_than_its_limit_and_uses_all_of_a_window(t *testi
 		{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3}, {4, 2, 4}, {5, 2, 4}, {11, 2, 10}, {12, 2, 12}, {100, 16, 96}, {1000, 166, 996},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := NewStore(c.limit)
+			s := newStore(c.limit)
 			for window := range 2 * windows {
 				var adding sync.WaitGroup
 				for worker := range 8 {
@@ -210,7 +218,7 @@ func TestStore_never_holds_more_than_its_limit_and_uses_all_of_a_window(t *testi
 }
 
 func TestStore_keeps_the_slowest_of_what_many_goroutines_add(t *testing.T) {
-	s := NewStore(1200)
+	s := newStore(1200)
 	var adding sync.WaitGroup
 	for worker := range 8 {
 		adding.Go(func() {
@@ -232,7 +240,7 @@ func TestStore_keeps_the_slowest_of_what_many_goroutines_add(t *testing.T) {
 }
 
 func BenchmarkAdd(b *testing.B) {
-	s := NewStore(1000)
+	s := newStore(1000)
 	r := full
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

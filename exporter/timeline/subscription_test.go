@@ -10,7 +10,7 @@ import (
 
 func TestSubscriber_that_stalls_loses_exactly_what_it_did_not_read_and_another_loses_nothing(t *testing.T) {
 	const sent = 1000
-	s := NewStore(0)
+	s := newStore(0)
 	stalled, reading, choosy := s.Subscribe(Filter{}), s.Subscribe(Filter{}), s.Subscribe(Filter{SlowerThan: 990})
 	for i := range sent {
 		s.Add(slow("checkout", time.Duration(i)))
@@ -40,7 +40,7 @@ func TestSubscriber_that_stalls_loses_exactly_what_it_did_not_read_and_another_l
 }
 
 func TestSubscription_that_is_canceled_gets_and_loses_nothing_more(t *testing.T) {
-	s := NewStore(0)
+	s := newStore(0)
 	subscription := s.Subscribe(Filter{})
 	s.Add(slow("checkout", 1))
 	subscription.Cancel()
@@ -61,7 +61,7 @@ func TestSubscription_that_is_canceled_gets_and_loses_nothing_more(t *testing.T)
 
 func TestSubscribers_that_come_and_go_get_or_lose_each_request_once(t *testing.T) {
 	const workers, each = 4, 2000
-	s := NewStore(100)
+	s := newStore(100)
 	subscription := s.Subscribe(Filter{Service: "checkout"})
 	var all sync.WaitGroup
 	for range workers {

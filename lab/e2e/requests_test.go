@@ -28,7 +28,7 @@ func startSlow(t *testing.T, threshold string) (*labtest.Exporter, *labtest.Serv
 	testenv.NeedRoot(t)
 	ex := labtest.StartExporter(t, labtest.Options{Config: `
 services: [{name: shop, match: {executable: "*/tcpslo_server"}, slower_than: ` + threshold + `}]
-limits: {slow_requests: 12000}
+limits: {slow_requests: 100000}
 `})
 	server := labtest.StartServer(t, labtest.ServerOptions{})
 	ex.WaitAttached(server.PID)
