@@ -41,6 +41,9 @@ struct executable {
 	__u16 g_panic, g_goid;
 	__u16 conn_net, conn_tls, tls_net; /* the connection below http.conn and tls.Conn, in an interface */
 	__u16 net_fd, fd_number, fd_family, fd_type;
+	__u16 request_header;
+	__u16 map_directory, map_directory_length, table_groups, table_mask; /* since Go 1.24 */
+	__u16 hmap_buckets, hmap_bits;                                       /* before */
 };
 
 struct process {
@@ -572,6 +575,96 @@ static __always_inline void read_addresses(struct request_record *record, const 
 	__builtin_memcpy(record->remote.ip, &ip, sizeof(ip));
 }
 
+/*
+ * The header Traceparent of a request (W3C Trace Context). A Go map
+ * keeps its keys in groups of eight; which one a key is in would take its hash. A map made for the
+ * header of one request has few: a bounded number of them is searched.
+ */
+#define TRACE_PARENT_LENGTH 55
+#define MAX_GROUPS 8
+#define GROUP_HEAD 8     /* bytes, one for each key */
+#define SIZEOF_GROUP 328 /* with a head, eight strings and eight slices */
+#define KEYS_APART 40    /* since Go 1.24, where each key has its value behind it */
+#define KEYS_TOGETHER 16 /* before (src/runtime/map.go), and where Go is built so */
+
+struct go_slice {
+	__u64 data;
+	__u64 length;
+	__u64 capacity;
+};
+
+/* Where the value of Traceparent is in a group, or 0. A function that the verifier looks
+ * at once. */
+__noinline __u64 trace_parent_in(__u64 group, __u64 stride)
+{
+	struct {
+		__u64 first;
+		__u32 rest;
+		__u32 unused;
+	} name;
+	struct go_string key;
+	__u64 at;
+
+	for (int i = 0; i < 8; i++) {
+		at = group + GROUP_HEAD + i * stride;
+		if (bpf_probe_read_user(&key, sizeof(key), (const void *)at))
+			return 0;
+		if (key.length != 11)
+			continue;
+		__builtin_memset(&name, 0, sizeof(name));
+		if (bpf_probe_read_user(&name, 11, (const void *)key.data))
+			return 0;
+		if (name.first == 0x7261706563617254 /* Tracepar */ && name.rest == 0x746e65 /* ent */)
+			return stride == KEYS_APART ? at + sizeof(key) : group + GROUP_HEAD + 8 * KEYS_TOGETHER + i * sizeof(struct go_slice);
+	}
+	return 0;
+}
+
+#define READ(TO, FROM) bpf_probe_read_user(&(TO), sizeof(TO), (const void *)(FROM))
+static __always_inline __u64 find_trace_parent(__u64 header, const struct executable *executable)
+{
+	__u64 groups = 0, tables = 0, mask = 0, value = 0, overflow = 0;
+	__u8 bits = 0;
+
+	if (executable->map_directory != ABSENT) { /* src/internal/runtime/maps/map.go */
+		if (READ(groups, header + executable->map_directory) || READ(tables, header + executable->map_directory_length))
+			return 0;
+		if (tables && (READ(groups, groups) || READ(mask, groups + executable->table_mask) || READ(groups, groups + executable->table_groups)))
+			return 0;
+		for (int i = 0; i < MAX_GROUPS && i <= mask && !value; i++)
+			value = trace_parent_in(groups + i * SIZEOF_GROUP, KEYS_APART);
+		return value;
+	}
+	if (executable->hmap_buckets == ABSENT || READ(groups, header + executable->hmap_buckets) || READ(bits, header + executable->hmap_bits))
+		return 0;
+	for (int i = 0; i < MAX_GROUPS && !(i >> (bits & 31)) && !value; i++) {
+		__u64 bucket = groups + i * (SIZEOF_GROUP + sizeof(overflow));
+
+		value = trace_parent_in(bucket, KEYS_TOGETHER);
+		if (!value && !READ(overflow, bucket + SIZEOF_GROUP) && overflow)
+			value = trace_parent_in(overflow, KEYS_TOGETHER);
+	}
+	return value;
+}
+
+/* The address of the text of a request's Traceparent, or 0. Another function that the
+ * verifier looks at once: of Linux 5.10, it may have no pointer as an argument. */
+__noinline __u64 trace_parent_of(__u64 request)
+{
+	struct process *process = current_process(bpf_get_current_pid_tgid() >> 32);
+	struct go_string text = {};
+	__u64 header = 0, values;
+
+	if (!process || process->executable.request_header == ABSENT ||
+	    READ(header, request + process->executable.request_header) || !header)
+		return 0;
+	values = find_trace_parent(header, &process->executable);
+	if (!values || READ(values, values) || READ(text, values) || text.length != TRACE_PARENT_LENGTH)
+		return 0;
+	return text.data;
+}
+#undef READ
+
 static __always_inline __u64 or_nothing(__u64 stage)
 {
 	return stage == NOT_SEEN ? 0 : stage;
@@ -589,7 +682,7 @@ enum answer {
 static __always_inline __u64 tell(struct process *process, const struct goroutine *goroutine, const struct work *work,
 				  const struct request_key *key, __u64 ended, enum answer answer)
 {
-	__u64 handler = ended - work->started_at, threshold;
+	__u64 handler = ended - work->started_at, threshold, trace_parent;
 	__u64 took = or_nothing(work->handshake) + or_nothing(work->accept_queue) + or_nothing(work->read_wait) +
 		     or_nothing(work->parse) + handler;
 	bool slow = is_slow(process, goroutine->tgid, took, &threshold);
@@ -623,6 +716,9 @@ static __always_inline __u64 tell(struct process *process, const struct goroutin
 	record->is_slow = slow;
 	record->is_awaited = answer == ANSWER_AWAITED;
 	record->key = *key;
+	trace_parent = trace_parent_of(work->request);
+	if (trace_parent)
+		bpf_probe_read_user(record->trace_parent, TRACE_PARENT_LENGTH, (const void *)trace_parent);
 	ended = record->request;
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return ended;

@@ -42,6 +42,7 @@ struct request_record {
 	__u32 is_slow;
 	__u32 is_awaited; /* its first packet comes in a packet_record */
 	struct request_key key;
+	char trace_parent[56]; /* W3C Trace Context; empty if there was none */
 	__u32 unused;
 };
 

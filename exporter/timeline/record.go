@@ -3,6 +3,7 @@
 package timeline
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -34,6 +35,7 @@ type requestRecord struct {
 	Status                                                        uint16
 	Method, PathSource                                            uint8
 	Path                                                          [128]byte
+	TraceParent                                                   [56]byte
 	_                                                             uint32
 }
 
@@ -60,21 +62,21 @@ const firstPacket = "first_packet"
 func (record *requestRecord) request(names Names, booted time.Time) Request {
 	service := names.ServiceOfProcess(record.PID, record.Executable)
 	method := metric.HTTPMethod(uint64(record.Method))
-	path, _, _ := strings.Cut(string(record.Path[:]), "\x00")
 	r := Request{
-		ID:        fmt.Sprintf("%016x", record.Request),
-		Service:   service,
-		PID:       record.PID,
-		Goroutine: record.Goroutine,
-		Method:    method,
-		Path:      names.Route(service, method, path, metric.RouteSource(record.PathSource)),
-		Status:    metric.HTTPStatus(uint64(record.Status)),
-		Local:     address(record.Local),
-		Remote:    address(record.Remote),
-		Slow:      record.IsSlow != 0,
-		Threshold: time.Duration(record.Threshold),
-		Tag:       record.Tag,
-		Window:    record.EndedAt / uint64(windowLength),
+		ID:          fmt.Sprintf("%016x", record.Request),
+		Service:     service,
+		PID:         record.PID,
+		Goroutine:   record.Goroutine,
+		Method:      method,
+		Path:        names.Route(service, method, text(record.Path[:]), metric.RouteSource(record.PathSource)),
+		Status:      metric.HTTPStatus(uint64(record.Status)),
+		Local:       address(record.Local),
+		Remote:      address(record.Remote),
+		TraceParent: text(record.TraceParent[:]),
+		Slow:        record.IsSlow != 0,
+		Threshold:   time.Duration(record.Threshold),
+		Tag:         record.Tag,
+		Window:      record.EndedAt / uint64(windowLength),
 	}
 	for i, took := range [...]uint64{record.Handshake, record.AcceptQueue, record.ReadWait, record.Parse, record.Handler} {
 		r.add(stageNames[i], took)
@@ -90,6 +92,12 @@ func (r *Request) add(stage string, nanoseconds uint64) {
 		r.Stages = append(r.Stages, Stage{stage, time.Duration(nanoseconds)})
 		r.Duration += time.Duration(nanoseconds)
 	}
+}
+
+// text is what comes before the first NUL.
+func text(raw []byte) string {
+	before, _, _ := bytes.Cut(raw, []byte{0})
+	return strings.ToValidUTF8(string(before), "\uFFFD")
 }
 
 // address decodes an address, which is not known if its family is 0.

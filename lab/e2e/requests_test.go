@@ -257,3 +257,38 @@ func TestRequests_that_end_otherwise_are_told_as_such(t *testing.T) {
 	one("/panic", "panic", "handshake", "accept_queue", "read_wait", "parse", "handler")
 	one("/hijack", "hijacked", "handshake", "accept_queue", "read_wait", "parse", "handler")
 }
+
+// wantTraces sends requests with a Traceparent among more and more headers, in each of
+// which the map of headers has another form.
+func wantTraces(t *testing.T, ex *labtest.Exporter, server *labtest.Server) {
+	t.Helper()
+	sent := map[string]string{} // by address of the client
+	for i, others := range []int{0, 1, 7, 8, 12, 20, 40} {
+		trace := fmt.Sprintf("00-%032x-%016x-01", i+1, i+1)
+		v := visit(t, server)
+		v.write(t, "GET /implicit HTTP/1.1\r\nHost: x\r\n")
+		for n := range others {
+			v.write(t, fmt.Sprintf("X-Other-%d: %d\r\n", n, n))
+			if n == others/2 {
+				v.write(t, "traceparent: "+trace+"\r\n")
+			}
+		}
+		if others == 0 {
+			trace = ""
+		}
+		sent[v.LocalAddr().String()] = trace
+		v.write(t, "\r\n")
+		v.answer(t)
+	}
+	for _, r := range told(t, ex, "path=/implicit", len(sent)) {
+		if err := same("traceparent", r.Trace, sent[r.Remote.String()]); err != nil {
+			t.Errorf("%v: %v", r.Remote, err)
+		}
+	}
+}
+
+func TestTraceparent_is_that_of_the_request(t *testing.T) {
+	ex, server, _ := startSlow(t, "1us")
+	until(t, ex, server, 1e-6)
+	wantTraces(t, ex, server)
+}

@@ -64,6 +64,7 @@ func TestEvery_release_and_build_mode_counts_exactly_with_two_hits_a_request(t *
 				}
 				return nil
 			})
+			wantTraces(t, exporter, server)
 			for _, key := range []string{"map_full", "user_memory_unreadable"} {
 				if n := exporter.Scrape().Value("tcpslo_lost_total", labtest.Labels{"probe": "http", "reason": key}); n != 0 {
 					t.Error(errors.New("lost: "+key), n)
