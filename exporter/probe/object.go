@@ -285,7 +285,9 @@ func (p *Probe) createTables(layouts map[string]*histogram.Layout) error {
 func (p *Probe) countOtherMaps(read map[string][]metric.Definition) error {
 	for _, name := range slices.Sorted(maps.Keys(p.maps)) {
 		if m := p.maps[name]; read[name] == nil && p.adopted[name] == nil && m.Type() == ebpf.Hash {
-			table, err := metric.NewTable(metric.Source{Name: name, Map: m}, nil, nil, p.options.Environment, nil)
+			x := p.Definition.Executable
+			source := metric.Source{Name: name, Map: m, Key: p.spec.Maps[name].Key, OfProcesses: x != nil && x.Processes == name}
+			table, err := metric.NewTable(source, nil, nil, p.options.Environment, nil)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.Definition.File, err)
 			}
