@@ -39,8 +39,8 @@ struct executable {
 	__u16 stream_state, state_status; /* HTTP/2 */
 	__u16 server_addr, server_read_timeout, server_read_header_timeout, server_write_timeout, server_idle_timeout;
 	__u16 g_panic, g_goid;
-	__u16 conn_net, conn_tls, tls_net; /* the connection below http.conn and tls.Conn, in an interface */
-	__u16 net_fd, fd_number, fd_family, fd_type;
+	__u16 conn_net; /* net.Conn */
+	__u16 fd_number, fd_family, fd_type;
 	__u16 request_header;
 	__u16 map_directory, map_directory_length, table_groups, table_mask; /* since Go 1.24 */
 	__u16 hmap_buckets, hmap_bits;                                       /* before */
@@ -207,34 +207,98 @@ static __always_inline void meet_server(const struct executable *executable, __u
 	bpf_map_update_elem(&known_servers, &known, &yes, BPF_ANY);
 }
 
+/* How a connection wraps the next one, see goexe.Unwrap; written by the exporter
+ * (http.yaml, unwrap). */
+enum step_kind {
+	STEP_INTERFACE, /* to a value in an interface, whose itab tells its type */
+	STEP_POINTER,   /* to a struct of the type next */
+	STEP_END,       /* to a net.netFD */
+};
+
+struct step_key {
+	__u32 executable;
+	__u32 type; /* abi.Type.Hash */
+};
+
+struct step {
+	__u32 offset; /* of the field that leads on */
+	__u32 kind;
+	__u32 next;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct step_key);
+	__type(value, struct step);
+} steps SEC(".maps");
+
+/* Wrapped more often than this, a connection is not found. */
+#define MAX_STEPS 8
+
+#define READ(TO, FROM) bpf_probe_read_user(&(TO), sizeof(TO), (const void *)(FROM))
+
 /* A Go interface that holds a pointer. */
 struct go_interface {
 	__u64 itab;
 	__u64 data;
 };
 
+/* The hash of the type that an interface value holds: itab.Type and Type.Hash
+ * (internal/abi, iface.go and type.go). An itab's own hash is 0 where the runtime made it. */
+static __always_inline long read_type(__u32 *hash, __u64 itab)
+{
+	__u64 type = 0;
+
+	return READ(type, itab + 8) ?: READ(*hash, type + 16);
+}
+
+/* The net.netFD of a net.Conn, or 0. A function of its own, which the verifier looks at once. */
+__noinline __u64 unwrap(__u32 executable, __u64 itab, __u64 data)
+{
+	struct step_key key = {.executable = executable};
+	struct go_interface net = {};
+	struct step *step;
+
+	if (read_type(&key.type, itab))
+		return 0;
+	for (int i = 0; i < MAX_STEPS; i++) {
+		step = bpf_map_lookup_elem(&steps, &key);
+		if (!step)
+			return 0;
+		if (step->kind == STEP_INTERFACE) {
+			if (READ(net, data + step->offset) || read_type(&key.type, net.itab))
+				return 0;
+			data = net.data;
+			continue;
+		}
+		if (READ(data, data + step->offset))
+			return 0;
+		if (step->kind == STEP_END)
+			return data;
+		key.type = step->next;
+	}
+	return 0;
+}
+
 /*
  * The socket that a response of HTTP/1 is written to, or 0. A response of another
- * kind doesn't lead back to the server, and a connection of another kind than TCP,
- * or that is wrapped, to no descriptor of a TCP socket: net.netFD repeats what
- * socket() was called with.
+ * kind doesn't lead back to the server, and a connection of another kind than TCP
+ * to no descriptor of a TCP socket: net.netFD repeats what socket() was called with.
  */
 static __always_inline __u64 socket_of(const struct executable *executable, __u64 server, __u64 response)
 {
-	__u64 conn = 0, back = 0, tls = 0, fd = 0, number = 0, family = 0, type = 0;
+	__u64 conn = 0, back = 0, fd, number = 0, family = 0, type = 0;
 	struct go_interface net = {};
 	struct file *file;
 
-#define READ(TO, FROM) bpf_probe_read_user(&(TO), sizeof(TO), (const void *)(FROM))
 	if (READ(conn, response + executable->response_conn) || READ(back, conn + executable->conn_server) ||
-	    back != server || READ(net, conn + executable->conn_net) || READ(tls, conn + executable->conn_tls))
+	    back != server || READ(net, conn + executable->conn_net))
 		return 0;
-	if (tls && READ(net, net.data + executable->tls_net))
-		return 0;
-	if (READ(fd, net.data + executable->net_fd) || READ(number, fd + executable->fd_number) ||
+	fd = unwrap(executable->id, net.itab, net.data);
+	if (!fd || READ(number, fd + executable->fd_number) ||
 	    READ(family, fd + executable->fd_family) || READ(type, fd + executable->fd_type))
 		return 0;
-#undef READ
 	if ((family != AF_INET && family != AF_INET6) || type != SOCK_STREAM || number > 0x7fffffff)
 		return 0;
 	file = file_of_descriptor(number);

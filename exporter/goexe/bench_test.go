@@ -30,6 +30,9 @@ func ask(tb testing.TB, path string) *Executable {
 	if _, err := x.Itab("*net.TCPConn", "net.Conn"); err != nil {
 		tb.Fatal(err)
 	}
+	if _, err := x.Unwrap("net.Conn", "net.netFD"); err != nil {
+		tb.Fatal(err)
+	}
 	return x
 }
 

@@ -11,6 +11,7 @@ import (
 // Kinds of types (internal/abi, type.go).
 const (
 	kindMask      = 1<<5 - 1
+	kindDirect    = 1 << 5 // an interface holds the value, not a pointer to it; up to Go 1.25
 	kindArray     = 17
 	kindChan      = 18
 	kindFunc      = 19
@@ -27,11 +28,13 @@ const (
 	flagUncommon  = 1 << 0 // an UncommonType follows
 	flagExtraStar = 1 << 1 // the name has a "*" too many, to share it with the pointer type
 	flagNamed     = 1 << 2 // the type has a name of its own
+	flagDirect    = 1 << 5 // an interface holds the value, not a pointer to it; since Go 1.26
 )
 
 // Offsets in a type descriptor, in bytes (internal/abi, type.go, Go 1.18 to
 // 1.27). What follows the common part depends on the kind.
 const (
+	typeHash    = 16 // uint32
 	typeFlags   = 20 // uint8
 	typeKind    = 23 // uint8
 	typeName    = 40 // int32, from types
@@ -41,6 +44,16 @@ const (
 	funcOut     = 50 // uint16, of which the highest bit means "variadic"
 	methods     = 56 // []Imethod of an interface
 	fields      = 56 // []StructField of a struct
+)
+
+// nameEmbedded is the flag of the name of an embedded field (internal/abi, type.go,
+// Name.IsEmbedded).
+const nameEmbedded = 1 << 3
+
+// Offsets in an UncommonType, in bytes.
+const (
+	uncommonCount   = 4 // uint16, of methods
+	uncommonMethods = 8 // uint32, from the UncommonType
 )
 
 // Sizes in bytes.
@@ -109,8 +122,12 @@ func (t *typeTable) fieldOffset(structType, path string) (uint64, error) {
 	}
 }
 
-// field is a field of a struct: its type's address and its offset in bytes.
-type field struct{ typ, offset uint64 }
+// field is a field of a struct: its name, its type's address and its offset in bytes.
+type field struct {
+	name        string
+	typ, offset uint64
+	embedded    bool
+}
 
 // field finds the field of the struct type at address.
 func (t *typeTable) field(address uint64, name string) (field, error) {
@@ -125,37 +142,67 @@ func (t *typeTable) field(address uint64, name string) (field, error) {
 		}
 		return field{}, fmt.Errorf("%w: %q is looked for in %q, which is not a struct", ErrNoField, name, typeName)
 	}
-	list, err := t.image.span(address+fields, fieldSize)
+	var found *field
+	err = t.eachField(address, func(f field) (bool, error) {
+		if f.name == name {
+			found = &f
+		}
+		return found == nil, nil
+	})
+	if err == nil && found == nil {
+		err = fmt.Errorf("%w: this release of the package has no %q", ErrNoField, name)
+	}
 	if err != nil {
 		return field{}, err
 	}
+	return *found, nil
+}
+
+// eachField calls visit with each field of the struct type at address until it
+// returns false or an error.
+func (t *typeTable) eachField(address uint64, visit func(field) (more bool, err error)) error {
+	list, err := t.image.span(address+fields, fieldSize)
+	if err != nil {
+		return err
+	}
 	if list.n > maxFields {
-		return field{}, fmt.Errorf("type at %#x: %d fields, more than %d", address, list.n, maxFields)
+		return fmt.Errorf("type at %#x: %d fields, more than %d", address, list.n, maxFields)
 	}
 	for i := range list.n {
-		at := list.address + i*fieldSize
-		nameAt, err := t.image.pointer(at)
+		f, err := t.fieldAt(list.address + i*fieldSize)
 		if err != nil {
-			return field{}, err
+			return err
 		}
-		fieldName, err := t.nameAt(nameAt)
-		if err != nil {
-			return field{}, err
+		if more, err := visit(f); err != nil || !more {
+			return err
 		}
-		if fieldName != name {
-			continue
-		}
-		typ, err := t.image.pointer(at + word)
-		if err != nil {
-			return field{}, err
-		}
-		offset, err := t.image.uint64(at + 2*word)
-		if t.minor < 19 {
-			offset >>= 1 // the lowest bit said "embedded" (reflect, offsetEmbed of Go 1.18)
-		}
-		return field{typ, offset}, err
 	}
-	return field{}, fmt.Errorf("%w: this release of the package has no %q", ErrNoField, name)
+	return nil
+}
+
+// fieldAt reads an abi.StructField.
+func (t *typeTable) fieldAt(address uint64) (f field, err error) {
+	nameAt, err := t.image.pointer(address)
+	if err != nil {
+		return f, err
+	}
+	if f.name, err = t.nameAt(nameAt); err != nil {
+		return f, err
+	}
+	if f.typ, err = t.image.pointer(address + word); err != nil {
+		return f, err
+	}
+	if f.offset, err = t.image.uint64(address + 2*word); err != nil {
+		return f, err
+	}
+	if t.minor < 19 {
+		f.embedded = f.offset&1 != 0 // reflect, offsetEmbed of Go 1.18
+		f.offset >>= 1
+		return f, nil
+	}
+	flags, err := t.image.uint8(nameAt)
+	f.embedded = flags&nameEmbedded != 0
+	return f, err
 }
 
 // lookup is the address of the named type that name, an import path and a name,
@@ -433,7 +480,7 @@ func (t *typeTable) descriptorSize(address uint64) (uint64, error) {
 		return 0, err
 	}
 	if flags&flagUncommon != 0 {
-		count, err := t.image.uint16(address + t.uncommon(kind) + 4) // Mcount
+		count, err := t.image.uint16(address + t.uncommon(kind) + uncommonCount)
 		if err != nil {
 			return 0, err
 		}

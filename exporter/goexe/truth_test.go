@@ -97,6 +97,7 @@ func TestStripped_executables_tell_what_symbols_and_DWARF_tell(t *testing.T) {
 			}
 			t.Run("what is inlined where", func(t *testing.T) { truth.compareInlined(t, x) })
 			t.Run("the wanted fields", func(t *testing.T) { truth.compareWantedFields(t, x, b.minor()) })
+			t.Run("every way through a connection", func(t *testing.T) { truth.compareSteps(t, x) })
 			t.Run("every field", func(t *testing.T) { truth.compareAllFields(t, x) })
 		})
 	}

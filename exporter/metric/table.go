@@ -27,6 +27,9 @@ type Source struct {
 	Retire string
 	// Overflow has rows of the same form that found no room in the map, or is nil.
 	Overflow *ebpf.Map
+	// OfProcesses says that the key is the number of a process: a row leaves the map
+	// when its process has ended, also where no metric reads the map.
+	OfProcesses bool
 }
 
 // Table serves all metrics of one map.
@@ -62,6 +65,13 @@ func NewTable(source Source, definitions []Definition, layouts map[string]*histo
 		if err := t.addFamily(definition, layouts[definition.Name], constLabels); err != nil {
 			return nil, err
 		}
+	}
+	if source.OfProcesses {
+		l, err := newLabeler(Definition{Labels: []Label{{Name: "service", Decode: "service_of_process"}}}, source.Key, env)
+		if err != nil {
+			return nil, err
+		}
+		t.labelers = append(t.labelers, l)
 	}
 	t.env.KernelBTF = nil // decoders are made
 	reader, err := newReader(t.current())

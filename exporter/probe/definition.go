@@ -74,6 +74,17 @@ type ExecutableValues struct {
 	Map       string                     `yaml:"map,required"`    // struct executable_key to a struct
 	Processes string                     `yaml:"processes"`       // process number to a struct that begins with the same
 	Values    map[string]ExecutableValue `yaml:"values,required"` // member of the struct to what it is
+	Unwrap    *Unwrap                    `yaml:"unwrap"`
+}
+
+// Unwrap fills a map with how to follow a value in an interface down to a struct
+// that it wraps, see goexe.Unwrap. The key is the number of the executable and the
+// hash of the type that the interface holds, the value the offset of the field that
+// leads on, a goexe.StepKind and the hash of the next type: each a __u32.
+type Unwrap struct {
+	Map       string `yaml:"map,required"`
+	Interface string `yaml:"interface,required"` // net.Conn
+	To        string `yaml:"to,required"`        // net.netFD
 }
 
 // ExecutableValue is one member: exactly one of Field, Itab and

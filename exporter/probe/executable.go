@@ -36,6 +36,7 @@ type Executable struct {
 	probe  *Probe
 	target Target
 	value  []byte // the entry of the executables map
+	steps  []stepKey
 
 	path     string
 	links    []link.Link
@@ -92,6 +93,7 @@ func (p *Probe) Observe(t Target) (*Executable, error) {
 		}
 	}
 	if err := x.fillValue(); err != nil {
+		x.forgetSteps()
 		return nil, err
 	}
 	x.target.File = nil // everything is found, and it may be megabytes
@@ -192,10 +194,49 @@ func (x *Executable) fillValue() error {
 			return err
 		}
 	}
+	if err := x.fillSteps(d.Unwrap); err != nil {
+		return err
+	}
 	if err := x.probe.maps[d.Map].Put(x.key(), x.value); err != nil {
 		return fmt.Errorf("write map %q: %w", d.Map, err)
 	}
 	return nil
+}
+
+// stepKey and step are an entry of the map of an Unwrap.
+type stepKey struct{ Executable, Type uint32 }
+
+type step struct {
+	Offset uint32
+	Kind   goexe.StepKind
+	Next   uint32
+}
+
+// fillSteps writes how values in an interface are followed in the executable.
+func (x *Executable) fillSteps(u *Unwrap) error {
+	if u == nil {
+		return nil
+	}
+	all, err := x.target.File.Unwrap(u.Interface, u.To)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		key := stepKey{x.target.Number, s.Hash}
+		if err := x.probe.maps[u.Map].Put(key, step{uint32(s.Offset), s.Kind, s.Next}); err != nil {
+			return fmt.Errorf("write map %q: %w", u.Map, err)
+		}
+		x.steps = append(x.steps, key)
+	}
+	return nil
+}
+
+func (x *Executable) forgetSteps() {
+	for _, key := range x.steps {
+		// Gone already is as good.
+		_ = x.probe.maps[x.probe.Definition.Executable.Unwrap.Map].Delete(key)
+	}
+	x.steps = nil
 }
 
 func (x *Executable) resolve(v ExecutableValue) (uint64, error) {
@@ -370,6 +411,7 @@ func (x *Executable) forget() []link.Link {
 	if d := x.probe.Definition.Executable; d != nil && x.value != nil {
 		// Gone already is as good.
 		_ = x.probe.maps[d.Map].Delete(x.key())
+		x.forgetSteps()
 	}
 	delete(x.probe.executables, x)
 	return links

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -62,6 +63,13 @@ func (p *Probe) checkObject() error {
 	if d.Executable != nil {
 		needs("executables.map", d.Executable.Map)
 		needs("executables.processes", d.Executable.Processes)
+		if u := d.Executable.Unwrap; u != nil {
+			needs("executables.unwrap.map", u.Map)
+			if m := p.spec.Maps[u.Map]; m != nil && (int(m.KeySize) != binary.Size(stepKey{}) || int(m.ValueSize) != binary.Size(step{})) {
+				errs = append(errs, d.errorf("executables.unwrap.map", "map %q must have keys of %d bytes and values of %d, it has %d and %d",
+					u.Map, binary.Size(stepKey{}), binary.Size(step{}), m.KeySize, m.ValueSize))
+			}
+		}
 	}
 	if len(errs) > 0 {
 		return errs
@@ -277,7 +285,9 @@ func (p *Probe) createTables(layouts map[string]*histogram.Layout) error {
 func (p *Probe) countOtherMaps(read map[string][]metric.Definition) error {
 	for _, name := range slices.Sorted(maps.Keys(p.maps)) {
 		if m := p.maps[name]; read[name] == nil && p.adopted[name] == nil && m.Type() == ebpf.Hash {
-			table, err := metric.NewTable(metric.Source{Name: name, Map: m}, nil, nil, p.options.Environment, nil)
+			x := p.Definition.Executable
+			source := metric.Source{Name: name, Map: m, Key: p.spec.Maps[name].Key, OfProcesses: x != nil && x.Processes == name}
+			table, err := metric.NewTable(source, nil, nil, p.options.Environment, nil)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.Definition.File, err)
 			}

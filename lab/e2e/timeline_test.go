@@ -11,7 +11,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -423,64 +422,6 @@ func TestStages_have_the_paths_that_the_durations_have(t *testing.T) {
 		}
 		return errors.Join(errs...)
 	})
-}
-
-// wrapper makes connections of a type that the exporter knows nothing of.
-type wrapper struct {
-	net.Listener
-	other *labtest.Conn // what they pretend to be
-}
-
-type wrapped struct {
-	name string
-	net.Conn
-}
-
-// decoy begins as net.TCPConn does, with a pointer to what has the descriptor of
-// another connection where a net.netFD has its own.
-type decoy struct {
-	fd *decoyFD
-	net.Conn
-}
-
-type decoyFD struct {
-	_     [16]byte
-	sysfd int
-	_     [16]int
-}
-
-func (w wrapper) Accept() (net.Conn, error) {
-	conn, err := w.Listener.Accept()
-	if w.other == nil || err != nil {
-		return &wrapped{"wrapped", conn}, err
-	}
-	return &decoy{&decoyFD{sysfd: w.other.FD}, conn}, nil
-}
-
-func TestWrapped_connection_has_the_stage_of_its_handler(t *testing.T) {
-	ex := start(t)
-	for _, path := range []string{"/wrapped", "/decoy"} {
-		t.Run(path, func(t *testing.T) {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			wrapping := wrapper{Listener: listener}
-			if path == "/decoy" {
-				wrapping.other = labtest.Dial(t, nil, netip.MustParseAddrPort(ex.Addr), labtest.DialOptions{})
-			}
-			server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })}
-			go server.Serve(wrapping)
-			t.Cleanup(func() { server.Close() })
-			service := labtest.Labels{"service": ex.WaitAttached(os.Getpid()).Name, "path": path}
-			v := visit(t, &labtest.Server{Listen: []string{listener.Addr().String()}})
-			for range 5 {
-				v.ask(t, path)
-				v.answer(t)
-			}
-			labtest.Settles(t, func() error { return wantStages(ex.Scrape(), service, 0, 0, 0, 0, 5, 0) })
-		})
-	}
 }
 
 func TestTimeline_of_a_connection_from_before_the_exporter_lacks_what_was_not_seen(t *testing.T) {

@@ -155,7 +155,7 @@ var (
 // timeline are the tests of the stages of requests whose counts tell, not their times.
 var timeline = map[string]string{
 	"TestStages_are_counted_once_for_each_request_that_has_them":                    inTimeline,
-	"TestWrapped_connection_has_the_stage_of_its_handler":                           inTimeline,
+	"TestWrapped_connection_has_all_stages_if_a_field_leads_to_its_socket":          inTimeline,
 	"TestTimeline_of_a_connection_from_before_the_exporter_lacks_what_was_not_seen": inTimeline,
 }
 

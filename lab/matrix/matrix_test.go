@@ -44,7 +44,8 @@ func TestEvery_release_and_build_mode_counts_exactly_with_two_hits_a_request(t *
 			if slices.Contains(patternless, spec.Toolchain) {
 				config, plan.Label = withRoutes(executable), truth.ByTemplates(templates, "")
 			}
-			exporter, server := service(t, executable, config)
+			// In a wrapper, where all stages are seen if each type tells the way to the next.
+			exporter, server := service(t, executable, config, "-router", "wrapped")
 			mixed := run(t, "http://"+server.Listen[0], plan)
 			compare(t, exporter, "lab", mixed.Counts)
 
@@ -54,13 +55,16 @@ func TestEvery_release_and_build_mode_counts_exactly_with_two_hits_a_request(t *
 			streams.Requests, streams.Seed = 300, 4
 			compare(t, exporter, "lab", add(mixed.Counts, run(t, "h2://"+secure.Listen[0], streams).Counts))
 
-			before := hits(exporter)
+			before, parsed := hits(exporter), stageCount(exporter, "parse")
 			const requests = 1000
 			result := run(t, "http://"+server.Listen[0], truth.Plan{Requests: requests, Seed: 3, Concurrency: 1, Mix: truth.Mix{"GET /hello/{name}": 1}})
 			labtest.Settles(t, func() error {
 				// One hit more for each connection: its end, where a panic would show.
 				if n := hits(exporter) - before; n != 2*requests+float64(result.Connections) {
 					return fmt.Errorf("%v hits for %d requests on %d connection, want 2 hits a request and 1 a connection", n, requests, result.Connections)
+				}
+				if n := stageCount(exporter, "parse") - parsed; n != requests {
+					return fmt.Errorf("%d requests have the stage parse, want %d", n, requests)
 				}
 				return nil
 			})
@@ -72,6 +76,11 @@ func TestEvery_release_and_build_mode_counts_exactly_with_two_hits_a_request(t *
 			}
 		})
 	}
+}
+
+// stageCount is how many requests of the server have a stage.
+func stageCount(exporter *labtest.Exporter, stage string) uint64 {
+	return exporter.Scrape().HistogramCount("tcpslo_http_request_stage_seconds", labtest.Labels{"service": "lab", "stage": stage})
 }
 
 // hits is how often the server ran into a probe.

@@ -34,7 +34,63 @@ import (
 	"golang.org/x/net/http2/h2c"
 )
 
+// The ways in which a connection may wrap another one. Nobody serves them.
+type (
+	embedding struct {
+		name string
+		net.Conn
+	}
+	byValue struct {
+		name string
+		net.Conn
+	}
+	direct struct{ *net.TCPConn }
+	typed  struct {
+		name string
+		*tls.Conn
+	}
+	nested struct {
+		hidden
+		inner struct {
+			name string
+			conn net.Conn
+		}
+	}
+	named  struct{ namedConn }
+	logged struct {
+		log net.Conn
+		net.Conn
+	}
+	torn struct {
+		hidden
+		log, conn net.Conn
+	}
+	hidden struct{ conn func() net.Conn }
+
+	namedConn interface {
+		net.Conn
+		Name() string
+	}
+)
+
+func (e *embedding) Name() string { return e.name }
+
+func (h hidden) Read(b []byte) (int, error)         { return h.conn().Read(b) }
+func (h hidden) Write(b []byte) (int, error)        { return h.conn().Write(b) }
+func (h hidden) Close() error                       { return h.conn().Close() }
+func (h hidden) LocalAddr() net.Addr                { return h.conn().LocalAddr() }
+func (h hidden) RemoteAddr() net.Addr               { return h.conn().RemoteAddr() }
+func (h hidden) SetDeadline(t time.Time) error      { return h.conn().SetDeadline(t) }
+func (h hidden) SetReadDeadline(t time.Time) error  { return h.conn().SetReadDeadline(t) }
+func (h hidden) SetWriteDeadline(t time.Time) error { return h.conn().SetWriteDeadline(t) }
+
+// wrappers keeps them in the executable.
+var wrappers []net.Conn
+
 func main() {
+	wrappers = []net.Conn{
+		&embedding{}, byValue{}, direct{}, &typed{}, &nested{}, &named{&embedding{}}, &logged{}, &torn{}, hidden{},
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/hello", hello)
 	mux.HandleFunc("/missing", http.NotFound)
