@@ -180,16 +180,20 @@ static __always_inline int account(struct process *process, __u64 began)
 	return 0;
 }
 
-static __always_inline void meet_server(const struct executable *executable, __u32 tgid, __u64 server)
+/* A function of its own because of what it has on the stack. */
+__noinline int meet_server(__u32 tgid, __u64 server)
 {
+	struct process *process = bpf_map_lookup_elem(&processes, &tgid);
 	struct known_server known = {.server = server, .tgid = tgid};
 	struct server_timeouts timeouts = {};
 	struct server_key key = {};
 	struct go_string address = {};
+	const struct executable *executable;
 	__u8 yes = 1;
 
-	if (bpf_map_lookup_elem(&known_servers, &known))
-		return;
+	if (!process || bpf_map_lookup_elem(&known_servers, &known))
+		return 0;
+	executable = &process->executable;
 	key.server = server;
 	key.tgid = tgid;
 	if (read_user(&address, sizeof(address), server + executable->server_addr) ||
@@ -197,7 +201,7 @@ static __always_inline void meet_server(const struct executable *executable, __u
 	    read_user(&timeouts.read_header, 8, server + executable->server_read_header_timeout) ||
 	    read_user(&timeouts.write, 8, server + executable->server_write_timeout) ||
 	    read_user(&timeouts.idle, 8, server + executable->server_idle_timeout))
-		return;
+		return 0;
 	if (address.length > sizeof(key.address) - 1)
 		address.length = sizeof(key.address) - 1;
 	if (address.length)
@@ -205,6 +209,7 @@ static __always_inline void meet_server(const struct executable *executable, __u
 	if (bpf_map_update_elem(&servers, &key, &timeouts, BPF_ANY))
 		count_lost(LOST_MAP_FULL);
 	bpf_map_update_elem(&known_servers, &known, &yes, BPF_ANY);
+	return 0;
 }
 
 /* How a connection wraps the next one, see goexe.Unwrap; written by the exporter
@@ -378,7 +383,7 @@ static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 respon
 	if (bpf_map_update_elem(&goroutines, &goroutine, &fresh, BPF_NOEXIST))
 		count_lost(LOST_MAP_FULL);
 	if (server)
-		meet_server(&process->executable, goroutine.tgid, server);
+		meet_server(goroutine.tgid, server);
 	return account(process, fresh.started_at);
 }
 
@@ -559,7 +564,7 @@ static __always_inline void count_request(struct request_key *key, __u64 nanosec
 	if (!row)
 		row = new_row(map, key);
 	if (row)
-		request_nanoseconds_observe(row, nanoseconds);
+		request_nanoseconds_add(row, nanoseconds);
 	else
 		count_lost(LOST_MAP_FULL);
 }
@@ -669,6 +674,7 @@ __noinline __u64 trace_parent_in(__u64 group, __u64 stride)
 	struct go_string key;
 	__u64 at;
 
+#pragma nounroll
 	for (int i = 0; i < 8; i++) {
 		at = group + GROUP_HEAD + i * stride;
 		if (bpf_probe_read_user(&key, sizeof(key), (const void *)at))
@@ -687,20 +693,23 @@ __noinline __u64 trace_parent_in(__u64 group, __u64 stride)
 #define READ(TO, FROM) bpf_probe_read_user(&(TO), sizeof(TO), (const void *)(FROM))
 static __always_inline __u64 find_trace_parent(__u64 header, const struct executable *executable)
 {
-	__u64 groups = 0, tables = 0, mask = 0, value = 0, overflow = 0;
+	__u64 groups = 0, mask = 0, value = 0, overflow = 0;
 	__u8 bits = 0;
 
 	if (executable->map_directory != ABSENT) { /* src/internal/runtime/maps/map.go */
-		if (READ(groups, header + executable->map_directory) || READ(tables, header + executable->map_directory_length))
+		/* Of a directory with tables, the first one; without, one group. */
+		if (READ(groups, header + executable->map_directory) || READ(mask, header + executable->map_directory_length))
 			return 0;
-		if (tables && (READ(groups, groups) || READ(mask, groups + executable->table_mask) || READ(groups, groups + executable->table_groups)))
+		if (mask && (READ(groups, groups) || READ(mask, groups + executable->table_mask) || READ(groups, groups + executable->table_groups)))
 			return 0;
+#pragma nounroll
 		for (int i = 0; i < MAX_GROUPS && i <= mask && !value; i++)
 			value = trace_parent_in(groups + i * SIZEOF_GROUP, KEYS_APART);
 		return value;
 	}
 	if (executable->hmap_buckets == ABSENT || READ(groups, header + executable->hmap_buckets) || READ(bits, header + executable->hmap_bits))
 		return 0;
+#pragma nounroll
 	for (int i = 0; i < MAX_GROUPS && !(i >> (bits & 31)) && !value; i++) {
 		__u64 bucket = groups + i * (SIZEOF_GROUP + sizeof(overflow));
 
@@ -715,7 +724,8 @@ static __always_inline __u64 find_trace_parent(__u64 header, const struct execut
  * verifier looks at once: of Linux 5.10, it may have no pointer as an argument. */
 __noinline __u64 trace_parent_of(__u64 request)
 {
-	struct process *process = current_process(bpf_get_current_pid_tgid() >> 32);
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct process *process = bpf_map_lookup_elem(&processes, &tgid);
 	struct go_string text = {};
 	__u64 header = 0, values;
 
@@ -809,26 +819,22 @@ static __always_inline enum answer answer_of(const struct work *work, bool answe
  * Adds up the stages of a request whose handler has ended. The first packet of the
  * response comes later, unless it left before the handler ended.
  */
-static __always_inline void count_stages(const struct work *work, const struct request_key *request, __u64 ended,
+static __always_inline void count_stages(const struct work *work, struct request_key *key, __u64 ended,
 					 struct connection *connection, enum answer answer, __u64 told)
 {
-	struct route_key key = {.tgid = request->tgid, .executable = request->executable,
-		.method = request->method, .path_source = request->path_source};
-	struct request_stages *stages;
+	struct request_stages *stages = stages_of(key);
 
-	__builtin_memcpy(key.path, request->path, sizeof(key.path));
-	stages = stages_of(&key);
 	if (!stages)
 		return;
 	if (work->handshake != NOT_SEEN)
-		observe_stage(&stages->handshake, work->handshake);
+		request_stages_add(&stages->handshake, work->handshake);
 	if (work->accept_queue != NOT_SEEN)
-		observe_stage(&stages->accept_queue, work->accept_queue);
+		request_stages_add(&stages->accept_queue, work->accept_queue);
 	if (work->read_wait != NOT_SEEN)
-		observe_stage(&stages->read_wait, work->read_wait);
+		request_stages_add(&stages->read_wait, work->read_wait);
 	if (work->parse != NOT_SEEN)
-		observe_stage(&stages->parse, work->parse);
-	observe_stage(&stages->handler, ended - work->started_at);
+		request_stages_add(&stages->parse, work->parse);
+	request_stages_add(&stages->handler, ended - work->started_at);
 
 	if (!connection)
 		return;
@@ -836,24 +842,25 @@ static __always_inline void count_stages(const struct work *work, const struct r
 	connection->read_at = 0;
 	connection->returned_at = ended;
 	if (answer == ANSWER_BEGUN)
-		observe_stage(&stages->first_packet, 0);
+		request_stages_add(&stages->first_packet, 0);
 	if (answer != ANSWER_AWAITED)
 		return;
-	connection->route = key;
+	connection->route = *key;
 	connection->response_begins = work->response_begins;
 	connection->told = told;
 	barrier();
 	connection->answer_since = ended;
 }
 
-/* The timeline of a request whose handler has ended. */
+/* The timeline of a request whose handler has ended. Changes the key. */
 static __always_inline void end_timeline(struct process *process, const struct goroutine *goroutine, const struct work *work,
-					 const struct request_key *key, __u64 ended, bool answers)
+					 struct request_key *key, __u64 ended, bool answers)
 {
 	struct connection *connection = connection_of(work);
 	enum answer answer = answer_of(work, answers && connection);
 	__u64 told = with_slow_requests ? tell(process, goroutine, work, key, ended, answer) : 0;
 
+	key->status = 0;
 	count_stages(work, key, ended, connection, answer, told);
 }
 
@@ -864,52 +871,51 @@ enum end {
 	END_STREAM,     /* of HTTP/2, by return or panic */
 };
 
-static __always_inline int finish(struct pt_regs *ctx, enum end end, bool panics)
+/* Counts a request that has ended. */
+static __always_inline void count(struct pt_regs *ctx, struct process *process, const struct goroutine *goroutine,
+				  const struct work *work, enum end end, bool panics, __u64 ended)
 {
-	__u64 began = bpf_ktime_get_ns();
-	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
-	struct process *process = current_process(goroutine.tgid);
-	const struct executable *executable;
-	struct request_key key = {};
-	struct work work, *open;
+	const struct executable *executable = &process->executable;
+	struct request_key key = {.tgid = goroutine->tgid, .executable = executable->id};
 
-	if (!process)
-		return 0;
-	executable = &process->executable;
-	goroutine.executable = executable->id;
-	open = bpf_map_lookup_elem(&goroutines, &goroutine);
-	if (!open) /* began before the probe */
-		return account(process, began);
-	work = *open;
-	if (end == END_RETURN)
-		open->started_at = 0;
-	else
-		bpf_map_delete_elem(&goroutines, &goroutine);
-	if (!work.started_at) /* counted already */
-		return account(process, began);
-
-	key.tgid = goroutine.tgid;
-	key.executable = executable->id;
-	key.method = method_number(work.request, executable);
-	name_path(&key, &work, executable);
+	key.method = method_number(work->request, executable);
+	name_path(&key, work, executable);
 	if (end == END_CONNECTION || panics)
 		key.status = OUTCOME_PANIC;
 	else if (end == END_RETURN)
-		key.status = (__u8)GO_RESULT1(ctx) ? OUTCOME_HIJACKED : read_status(work.response + executable->response_status);
+		key.status = (__u8)GO_RESULT1(ctx) ? OUTCOME_HIJACKED : read_status(work->response + executable->response_status);
 	else
-		key.status = http2_status(&work, executable);
-	/* In this order: the search in the larger histogram leads the verifier on hundreds of
-	 * ways, each of which goes on to the end. */
-	if (with_timeline)
-		end_timeline(process, &goroutine, &work, &key, began, end == END_RETURN && key.status != OUTCOME_HIJACKED);
-	count_request(&key, began - work.started_at);
-
+		key.status = http2_status(work, executable);
 	/* A router that refuses a request leaves no pattern either. */
 	if (key.path_source == PATH_RAW && executable->request_pat != ABSENT && !process->asked_for_router &&
 	    key.status != 400 && key.status != 404 && key.status != 405) {
 		process->asked_for_router = 1;
 		wish(WISH_ROUTER, executable->id);
 	}
+	count_request(&key, ended - work->started_at);
+	if (with_timeline)
+		end_timeline(process, goroutine, work, &key, ended, end == END_RETURN && key.status != OUTCOME_HIJACKED);
+}
+
+static __always_inline int finish(struct pt_regs *ctx, enum end end, bool panics)
+{
+	__u64 began = bpf_ktime_get_ns();
+	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
+	struct process *process = current_process(goroutine.tgid);
+	struct work *work;
+
+	if (!process)
+		return 0;
+	goroutine.executable = process->executable.id;
+	work = bpf_map_lookup_elem(&goroutines, &goroutine);
+	if (!work) /* began before the probe */
+		return account(process, began);
+	if (work->started_at) /* or it is counted already */
+		count(ctx, process, &goroutine, work, end, panics, began);
+	if (end == END_RETURN)
+		work->started_at = 0;
+	else
+		bpf_map_delete_elem(&goroutines, &goroutine);
 	return account(process, began);
 }
 

@@ -248,7 +248,7 @@ static __always_inline void response_sent(struct connection *connection, __u64 s
 	__u64 took = now > connection->answer_since ? now - connection->answer_since : 0;
 
 	if (stages)
-		observe_stage(&stages->first_packet, took);
+		request_stages_add(&stages->first_packet, took);
 	if (with_slow_requests && connection->told)
 		record_first_packet(connection->told, took);
 	connection->told = 0;

@@ -37,13 +37,13 @@ enum method {
 	METHOD_TRACE,
 };
 
-/* What the stages of requests are added up by. */
-struct route_key {
+/* What requests are added up by. */
+struct request_key {
 	__u32 tgid;
 	__u32 executable;
-	__u8 method; /* enum method, for routes that are of one */
+	__u16 status; /* 0 where their stages are added up */
+	__u8 method;  /* enum method; a route may be of one */
 	__u8 path_source;
-	__u16 unused;
 	char path[MAX_PATH];
 };
 
@@ -72,7 +72,7 @@ struct connection {
 	__u64 returned_at;             /* from the last handler */
 	__u64 answer_since;            /* the first packet of its response is awaited since then */
 	__u64 told;                    /* the number of that request, if user space was told of it */
-	struct route_key route;        /* of that request */
+	struct request_key route;        /* of that request */
 	__u32 unused;
 };
 
@@ -127,7 +127,7 @@ struct request_stages {
 struct request_stages_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 2048);
-	__type(key, struct route_key);
+	__type(key, struct request_key);
 	__type(value, struct request_stages);
 };
 
@@ -143,7 +143,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 512);
-	__type(key, struct route_key);
+	__type(key, struct request_key);
 	__type(value, struct request_stages);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } request_stages_overflow SEC(".maps");
@@ -155,26 +155,8 @@ struct {
 	__type(value, struct request_stages);
 } no_stages SEC(".maps");
 
-/* A function of its own, which the verifier looks at once: where it is inlined for one
- * stage after the other, the ways through it multiply, and loading takes a second. */
-__noinline __u32 stage_slot(__u64 nanoseconds)
-{
-	return request_stages_slot(nanoseconds);
-}
-
-static __always_inline void observe_stage(struct request_stages_histogram *stage, __u64 nanoseconds)
-{
-	__u32 slot = stage_slot(nanoseconds);
-
-	barrier_var(slot);
-	/* Or the compiler makes of adding a constant 0 an instruction of Linux 5.12. */
-	barrier_var(nanoseconds);
-	__sync_fetch_and_add(&stage->slots[slot % STAGE_SLOTS], 1);
-	__sync_fetch_and_add(&stage->sum, nanoseconds);
-}
-
 /* The row of a route, or of all other routes of the process where there is no room. */
-static __always_inline struct request_stages *stages_of(struct route_key *key)
+static __always_inline struct request_stages *stages_of(struct request_key *key)
 {
 	__u32 first = 0;
 	void *map = bpf_map_lookup_elem(&request_stages, &first);

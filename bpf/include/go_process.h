@@ -25,31 +25,41 @@ struct {
 } processes SEC(".maps");
 
 /*
- * The process with a number. One that user space has not introduced yet, such
- * as a new process of an executable that is observed already, is known by the
- * file that it executes.
+ * Introduces a process that user space has not, such as a new one of an executable that
+ * is observed already: it is known by the file that it executes. A function of its own
+ * because a struct process takes a good part of the stack.
  */
-static __always_inline struct process *current_process(__u32 tgid)
+__noinline int introduce(__u32 tgid)
 {
-	struct process *process = bpf_map_lookup_elem(&processes, &tgid);
 	struct executable_key key = {};
 	struct executable *executable;
-	struct process fresh = {};
+	struct process fresh = {}, *process;
 
-	if (process && process->executable.id)
-		return process;
 	read_executable_key(&key);
 	executable = bpf_map_lookup_elem(&executables, &key);
 	if (!executable)
-		return NULL;
+		return 0;
+	process = bpf_map_lookup_elem(&processes, &tgid);
 	if (process) {
 		process->executable = *executable;
-		return process;
+		return 0;
 	}
 	fresh.executable = *executable;
 	if (bpf_map_update_elem(&processes, &tgid, &fresh, BPF_NOEXIST) == -E2BIG)
 		count_lost(LOST_MAP_FULL);
-	return bpf_map_lookup_elem(&processes, &tgid);
+	return 0;
+}
+
+/* The process with a number, if it executes a file that is observed. */
+static __always_inline struct process *current_process(__u32 tgid)
+{
+	struct process *process = bpf_map_lookup_elem(&processes, &tgid);
+
+	if (process && process->executable.id)
+		return process;
+	introduce(tgid);
+	process = bpf_map_lookup_elem(&processes, &tgid);
+	return process && process->executable.id ? process : NULL;
 }
 
 /* The offsets of one executable are nonsense in the next: forgotten before the

@@ -19,16 +19,6 @@ enum record_kind {
 	RECORD_FIRST_PACKET = 2, /* struct packet_record, if its first packet was awaited then */
 };
 
-/* A request of one process, method, status and path. */
-struct request_key {
-	__u32 tgid;
-	__u32 executable;
-	__u16 status;
-	__u8 method;
-	__u8 path_source;
-	char path[MAX_PATH];
-};
-
 /* Times are CLOCK_MONOTONIC, in nanoseconds; stages take nanoseconds, or NOT_SEEN. */
 struct request_record {
 	__u32 kind;

@@ -124,7 +124,9 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
  * before the object is loaded (unused entries stay at the largest value);
  * slot i counts the values v with bounds[i-1] < v <= bounds[i], and the slot
  * behind the last bound counts all that is larger. OBSERVE(name, &key, value)
- * finds the slot by binary search: exact boundaries, nothing interpolated.
+ * finds the slot by binary search: exact boundaries, nothing interpolated. The search
+ * is a function that the verifier looks at once: the ways through it would multiply with all
+ * that comes after.
  */
 #define HISTOGRAM_LAYOUT(NAME, SLOTS)                      \
 	const volatile __u64 NAME##_bounds[SLOTS] = {};    \
@@ -132,10 +134,19 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
 		__u64 sum;                                 \
 		__u64 slots[SLOTS];                        \
 	};                                                 \
-	static __always_inline __u32 NAME##_slot(__u64 value) \
+	__noinline __u32 NAME##_slot(__u64 value)          \
 	{                                                  \
-		__u32 slot = search_bounds(NAME##_bounds, SLOTS, value); \
-		return slot < SLOTS ? slot : SLOTS - 1;    \
+		return search_bounds(NAME##_bounds, SLOTS, value); \
+	}                                                  \
+	static __always_inline __attribute__((unused)) void NAME##_add(struct NAME##_histogram *to, __u64 value) \
+	{                                                  \
+		__u32 slot = NAME##_slot(value);           \
+		barrier_var(slot);                         \
+		/* Or adding a constant 0 becomes an instruction of Linux 5.12. */ \
+		barrier_var(value);                        \
+		if (slot < SLOTS)                          \
+			__sync_fetch_and_add(&to->slots[slot], 1); \
+		__sync_fetch_and_add(&to->sum, value);     \
 	}
 
 #define HISTOGRAM_TYPES(NAME, SLOTS)                       \
@@ -150,11 +161,6 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
 	static __always_inline struct NAME##_histogram *NAME##_entry(void *map, const void *key) \
 	{                                                  \
 		return entry_of(map, key, &NAME##_zero);   \
-	}                                                  \
-	static __always_inline void NAME##_observe(struct NAME##_histogram *entry, __u64 value) \
-	{                                                  \
-		__sync_fetch_and_add(&entry->slots[NAME##_slot(value)], 1); \
-		__sync_fetch_and_add(&entry->sum, value);  \
 	}
 
 /* A further map of the histograms that HISTOGRAM_TYPES(TYPES, ...) declared. */
@@ -187,7 +193,8 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
 	{                                                 \
 		__u32 first = 0, slot = NAME##_slot(value); \
 		struct NAME##_histogram *mine = bpf_map_lookup_elem(&NAME, &first); \
-		if (!mine)                                \
+		barrier_var(slot);                        \
+		if (!mine || slot >= SLOTS)               \
 			return;                           \
 		mine->slots[slot]++;                      \
 		mine->sum += value;                       \
@@ -197,7 +204,7 @@ static __always_inline __u32 search_bounds(const volatile __u64 *bounds, __u32 s
 	do {                                                        \
 		struct NAME##_histogram *__entry = NAME##_entry(&NAME, KEY); \
 		if (__entry)                                        \
-			NAME##_observe(__entry, VALUE);             \
+			NAME##_add(__entry, VALUE);                 \
 		else                                                \
 			count_lost(LOST_MAP_FULL);                  \
 	} while (0)
