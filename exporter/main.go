@@ -30,6 +30,7 @@ func main() {
 	check := command.AddCheckConfig(app)
 	probes := command.AddProbes(app)
 	audit := command.AddAudit(app)
+	requests := command.AddRequests(app)
 
 	chosen, err := app.Parse(os.Args[1:])
 	if err != nil {
@@ -45,6 +46,8 @@ func main() {
 		err = check.Execute(os.Stdout)
 	case probes.Name():
 		err = probes.Execute(os.Stdout, log)
+	case requests.Name():
+		err = requests.Execute(os.Stdout, os.Stderr)
 	case audit.Name():
 		// 1 is for findings, which are told already, so that a pipeline can tell them
 		// from an audit that did not take place.

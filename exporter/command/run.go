@@ -31,6 +31,7 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/observe"
 	"github.com/tcpslo/tcpslo/exporter/privilege"
 	"github.com/tcpslo/tcpslo/exporter/server"
+	"github.com/tcpslo/tcpslo/exporter/timeline"
 )
 
 // Help begins the help text of the program.
@@ -137,7 +138,7 @@ func (r *Run) Execute(log *slog.Logger) error {
 		return err
 	}
 	handler, err := server.New(server.Options{
-		Observer: observer, Gatherer: prometheus.NewMultiTRegistry(observer, prometheus.ToTransactionalGatherer(registry)), Log: log, MetricsPath: *r.metrics, MaxRequests: *r.max,
+		Observer: observer, Requests: timeline.NewStore(c.Limits.SlowRequests), Gatherer: prometheus.NewMultiTRegistry(observer, prometheus.ToTransactionalGatherer(registry)), Log: log, MetricsPath: *r.metrics, MaxRequests: *r.max,
 		Lifecycle: *r.lifecycle, API: *r.api, Reload: reload,
 	})
 	if err != nil {
@@ -165,17 +166,17 @@ func (r *Run) serve(handler http.Handler, reload func() error, log *slog.Logger,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       5 * time.Minute,
 	}
+	end, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
 	var first sync.Once
 	s.BaseContext = func(l net.Listener) context.Context {
 		// exporter-toolkit sets this callback where it serves TLS, and nobody else does.
 		tls := s.TLSConfig != nil && s.TLSConfig.GetConfigForClient != nil
 		first.Do(func() { listening(l.Addr(), tls) })
-		return context.Background()
+		return end // a stream of requests has no other end, and Shutdown waits for it
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	end, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer cancel()
 	failed := make(chan error, 1)
 	go func() { failed <- web.ListenAndServe(s, r.web, log) }()
 	for {

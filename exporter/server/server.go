@@ -15,11 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tcpslo/tcpslo/exporter/observe"
+	"github.com/tcpslo/tcpslo/exporter/timeline"
 )
 
 // Options of the HTTP interface.
 type Options struct {
 	Observer    *observe.Observer
+	Requests    *timeline.Store
 	Gatherer    prometheus.TransactionalGatherer
 	Log         *slog.Logger
 	MetricsPath string
@@ -53,12 +55,15 @@ func New(o Options) (http.Handler, error) {
 		mux.HandleFunc("GET /api/v1/probes", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]any{"probes": o.Observer.Status()})
 		})
+		requests := timeline.NewAPI(o.Requests)
+		mux.HandleFunc("GET /api/v1/requests", requests.List)
+		mux.HandleFunc("GET /api/v1/requests/stream", requests.Stream)
 	}
 	return mux, nil
 }
 
 // ownPaths can't be the path of the metrics.
-var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/probes"}
+var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/probes", "/api/v1/requests", "/api/v1/requests/stream"}
 
 func ok(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/observe"
 	"github.com/tcpslo/tcpslo/exporter/server"
+	"github.com/tcpslo/tcpslo/exporter/timeline"
 	"github.com/tcpslo/tcpslo/internal/testenv"
 )
 
@@ -28,6 +29,7 @@ func handler(t *testing.T, o server.Options) http.Handler {
 	counter.Add(42)
 	registry.MustRegister(counter)
 	o.Gatherer, o.Log, o.MetricsPath = prometheus.ToTransactionalGatherer(registry), slog.New(slog.DiscardHandler), "/metrics"
+	o.Requests = timeline.NewStore(1)
 	h, err := server.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +122,7 @@ func TestAPI_tells_in_JSON_what_is_observed(t *testing.T) {
 	}
 	defer l.Close()
 	off, on := handler(t, server.Options{Observer: o}), handler(t, server.Options{Observer: o, API: true})
-	for _, name := range []string{"services", "listeners", "probes"} {
+	for _, name := range []string{"services", "listeners", "probes", "requests"} {
 		path := "/api/v1/" + name
 		if answer := ask(off, http.MethodGet, path, ""); answer.Code != http.StatusNotFound {
 			t.Errorf("%s answers %d although the interface is off", path, answer.Code)

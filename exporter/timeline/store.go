@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package timeline
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Requests are kept for 50 to 60 minutes, by windows of ten. With one window alone
+// either the slowest request of the day would hide what happens now, or all would be
+// forgotten at once when it ends; ten minutes are long enough for a deployment
+// and short enough that a burst doesn't push out the hour before it.
+const (
+	windows      = 6
+	windowLength = 10 * time.Minute
+)
+
+// Store keeps the slowest requests and a uniform sample of the others, and passes
+// each on to those who have subscribed. Goroutines may share it.
+type Store struct {
+	began  time.Time
+	random func() uint64
+
+	lock          sync.Mutex
+	windows       []window
+	subscriptions map[*Subscription]struct{}
+	lost          uint64
+}
+
+// window is what is kept of ten minutes. Half of the room is for slow requests,
+// ranked by duration. The other half is for a sample of those that were not slow,
+// ranked at random: of any set of requests, those with the highest random numbers are
+// a uniform sample without replacement (Knuth, The Art of Computer Programming,
+// 3.4.2). Vitter's algorithm R (Random Sampling with a Reservoir, 1985) gives the
+// same for a reservoir of a fixed size; here the share of a service shrinks as others
+// come, and a sample by rank stays uniform when its lowest go.
+type window struct {
+	number  int // since the store began
+	slowest *ranking
+	sample  *ranking
+}
+
+// NewStore returns a store of at most limit requests, which take about 1 kB each.
+// 0 keeps none; subscribers get them nevertheless.
+func NewStore(limit int) *Store {
+	s := &Store{began: time.Now(), random: rand.Uint64, subscriptions: map[*Subscription]struct{}{}}
+	// Fewer windows rather than windows with no room for one of each.
+	s.windows = make([]window, min(max(limit/2, 1), windows))
+	room := limit / len(s.windows)
+	for i := range s.windows {
+		s.windows[i].clear(i, room-room/2, room/2)
+	}
+	return s
+}
+
+func (w *window) clear(number, slowest, sample int) {
+	*w = window{number, newRanking(slowest), newRanking(sample)}
+}
+
+// Add keeps the request if it is one of the slowest or of the sample, and passes it
+// on to subscribers. It doesn't wait. Nobody may change its stages afterwards.
+func (s *Store) Add(request Request) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	w := s.now()
+	if request.Slow {
+		w.slowest.add(&request, uint64(max(request.Duration, 0)))
+	} else {
+		w.sample.add(&request, s.random())
+	}
+	for subscription := range s.subscriptions {
+		subscription.offer(request)
+	}
+}
+
+// now returns the window of the present, empty if it has just begun. The caller
+// holds the lock.
+func (s *Store) now() *window {
+	number := s.number()
+	w := &s.windows[number%len(s.windows)]
+	if w.number != number {
+		w.clear(number, w.slowest.room, w.sample.room)
+	}
+	return w
+}
+
+// number counts windows by the monotonic clock: setting the clock of the machine
+// neither keeps nor drops a request.
+func (s *Store) number() int { return int(time.Since(s.began) / windowLength) }
+
+// Find returns the requests that the query asks for, in its order. Nobody may change
+// their stages.
+func (s *Store) Find(q Query) []Request {
+	found := s.matching(q)
+	slices.SortFunc(found, func(a, b Request) int {
+		if q.Order == Newest {
+			return cmp.Or(b.Ended().Compare(a.Ended()), cmp.Compare(a.ID, b.ID))
+		}
+		return cmp.Or(cmp.Compare(b.Duration, a.Duration), cmp.Compare(a.ID, b.ID))
+	})
+	if q.Limit > 0 && len(found) > q.Limit {
+		found = found[:q.Limit]
+	}
+	return found
+}
+
+func (s *Store) matching(q Query) []Request {
+	found := []Request{}
+	take := func(r *Request) {
+		if q.matches(r) && (q.MaxAge == 0 || time.Since(r.Ended()) <= q.MaxAge) {
+			found = append(found, *r)
+		}
+	}
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	oldest := s.number() - len(s.windows) + 1
+	for _, w := range s.windows {
+		if w.number >= oldest {
+			w.slowest.each(take)
+			w.sample.each(take)
+		}
+	}
+	return found
+}
