@@ -195,7 +195,7 @@ func TestRequests_tells_what_to_do_when_it_cannot_list_them(t *testing.T) {
 		{[]string{"--url=" + off}, []string{off + " has no /api/v1/requests", "--no-web.enable-api"}},
 		{[]string{"--url=" + locked}, []string{locked + " answers 401 Unauthorized", "--http.config.file"}},
 		{[]string{"--url=" + other}, []string{"answer of " + other + ": invalid character"}},
-		{[]string{"--url=http://a b"}, []string{"--url: "}},
+		{[]string{"--url=http://a b"}, []string{`--url=http://a b: invalid character " " in host name`}},
 		{[]string{"--url=" + url, "--status=50"}, []string{`"status_code" must be a status such as 503`, `got "50"`}},
 		{[]string{"--url=" + url, "--limit=many"}, []string{`"limit" must be a whole number`}},
 		{[]string{"--url=" + url, "--follow", "--limit=3"}, []string{`with --follow: unknown parameter "limit"`}},

@@ -66,13 +66,15 @@ func (a *API) Stream(w http.ResponseWriter, r *http.Request) {
 	subscription := a.store.Subscribe(filter)
 	defer subscription.Cancel()
 	s := stream{w, http.NewResponseController(w)}
-	if err := s.begin(); err != nil {
+	if err := s.control.SetWriteDeadline(time.Time{}); err != nil {
 		http.Error(w, "this connection cannot carry a stream: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	if r.Method != http.MethodHead {
-		_ = s.pass(r, subscription) // the client is gone and nobody is left to tell
+	err = s.begin()
+	if err == nil && r.Method != http.MethodHead {
+		err = s.pass(r, subscription)
 	}
+	_ = err // the client is gone and nobody is left to tell
 }
 
 // stream writes events to one client.

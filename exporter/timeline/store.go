@@ -26,6 +26,7 @@ type Store struct {
 	random func() uint64
 
 	lock          sync.Mutex
+	limit         int
 	windows       []window
 	subscriptions map[*Subscription]struct{}
 	lost          uint64
@@ -47,14 +48,26 @@ type window struct {
 // NewStore returns a store of at most limit requests, which take about 1 kB each.
 // 0 keeps none; subscribers get them nevertheless.
 func NewStore(limit int) *Store {
-	s := &Store{began: time.Now(), random: rand.Uint64, subscriptions: map[*Subscription]struct{}{}}
+	s := &Store{began: time.Now(), random: rand.Uint64, limit: -1, subscriptions: map[*Subscription]struct{}{}}
+	s.SetLimit(limit)
+	return s
+}
+
+// SetLimit changes how many requests are kept, for a configuration that has been
+// reloaded. With another limit the store begins anew; subscriptions go on.
+func (s *Store) SetLimit(limit int) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if limit == s.limit {
+		return
+	}
+	s.limit = limit
 	// Fewer windows rather than windows with no room for one of each.
 	s.windows = make([]window, min(max(limit/2, 1), windows))
 	room := limit / len(s.windows)
 	for i := range s.windows {
 		s.windows[i].clear(i, room-room/2, room/2)
 	}
-	return s
 }
 
 func (w *window) clear(number, slowest, sample int) {
