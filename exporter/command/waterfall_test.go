@@ -4,13 +4,18 @@ package command
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tcpslo/tcpslo/exporter/timeline"
 )
@@ -106,6 +111,58 @@ func TestWaterfall_breaks_the_line_of_a_request_between_what_it_says(t *testing.
 		}
 		if got, want := strings.Join(strings.Fields(head), " "), "11:02:31.123 checkout POST /orders/{id} 503 812 ms goroutine 4711 10.0.0.7:51234 → 10.0.0.1:8080 id 00f3a1b2c3d4e5f6 traceparent "+slowOrder.TraceParent; got != want {
 			t.Errorf("with %d columns it says\n%s\nwant\n%s", width, got, want)
+		}
+	}
+}
+
+func TestWaterfall_in_the_documentation_is_the_one_that_is_drawn(t *testing.T) {
+	page, err := os.ReadFile("../../docs/requests.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := slowOrder
+	r.TraceParent = ""
+	if want := strings.TrimSuffix(drawn(t, waterfall{width: defaultWidth}, r), "\n") + "```\n"; !strings.Contains(string(page), want) {
+		t.Errorf("docs/requests.md hasn't\n%s", want)
+	}
+}
+
+func TestWaterfall_is_as_wide_as_the_terminal_and_plain_where_there_is_none_or_NO_COLOR(t *testing.T) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprint("/dev/pts/", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 71}); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, c := range []struct {
+		out     io.Writer
+		noColor string
+		want    waterfall
+	}{
+		{terminal, "", waterfall{71, true}}, {terminal, "1", waterfall{71, false}}, {file, "", waterfall{100, false}}, {io.Discard, "", waterfall{100, false}},
+	} {
+		t.Setenv("NO_COLOR", c.noColor)
+		if got := newWaterfall(c.out); got != c.want {
+			t.Errorf("%T with NO_COLOR=%q: %+v, want %+v", c.out, c.noColor, got, c.want)
 		}
 	}
 }

@@ -70,11 +70,9 @@ func (a *API) Stream(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this connection cannot carry a stream: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	err = s.begin()
-	if err == nil && r.Method != http.MethodHead {
-		err = s.pass(r, subscription)
+	if s.begin() == nil && r.Method != http.MethodHead {
+		_ = s.pass(r, subscription) // the client is gone and nobody is left to tell
 	}
-	_ = err // the client is gone and nobody is left to tell
 }
 
 // stream writes events to one client.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -232,7 +233,7 @@ func TestStream_tells_a_client_that_was_too_slow_how_many_requests_it_has_lost(t
 			}
 			return nil
 		})
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			t.Errorf("the stream ends with %v, want EOF", err)
 		}
 		if sent != first+second || got+lost != uint64(sent) {
@@ -293,7 +294,7 @@ func TestStream_ends_cleanly_when_the_server_shuts_down_and_does_not_hold_it_up(
 		response := e.open(t, "")
 		time.Sleep(keepAlive - 1) // silent for longer than a write may take
 		e.stop()
-		if err := ReadEvents(response.Body, nil); err != io.EOF {
+		if err := ReadEvents(response.Body, nil); !errors.Is(err, io.EOF) {
 			t.Errorf("the stream ends with %v, want EOF", err)
 		}
 		e.client.CloseIdleConnections()

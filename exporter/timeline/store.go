@@ -45,7 +45,7 @@ type window struct {
 	sample  *ranking
 }
 
-// NewStore returns a store of at most limit requests, which take about 1 kB each.
+// NewStore returns a store of at most limit requests, which take about 500 bytes each.
 // 0 keeps none; subscribers get them nevertheless.
 func NewStore(limit int) *Store {
 	s := &Store{began: time.Now(), random: rand.Uint64, limit: -1, subscriptions: map[*Subscription]struct{}{}}
