@@ -219,15 +219,11 @@ var errNoAnswer = errors.New("no exporter answers")
 func (r *Requests) get(ctx context.Context, client *http.Client, path string) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base()+path, nil)
 	if err != nil {
-		return nil, fmt.Errorf("--url: %w", err)
+		return nil, fmt.Errorf("--url=%s: %w", *r.url, withoutURL(err))
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		var inner *url.Error // names the whole URL once more
-		if errors.As(err, &inner) {
-			err = inner.Err
-		}
-		return nil, fmt.Errorf("%w at %s: %w; start one with \"tcpslo_exporter run\", or say where it is with --url", errNoAnswer, r.base(), err)
+		return nil, fmt.Errorf("%w at %s: %w; start one with \"tcpslo_exporter run\", or say where it is with --url", errNoAnswer, r.base(), withoutURL(err))
 	}
 	if response.StatusCode == http.StatusOK {
 		return response.Body, nil
@@ -242,6 +238,15 @@ func (r *Requests) get(ctx context.Context, client *http.Client, path string) (i
 	default:
 		return nil, fmt.Errorf("%s answers %s: %s", r.base(), response.Status, reason)
 	}
+}
+
+// withoutURL is the cause of an error of net/http, which names the whole URL.
+func withoutURL(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }
 
 // base is the URL of the exporter, without a slash at its end.

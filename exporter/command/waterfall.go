@@ -72,7 +72,7 @@ func (w waterfall) head(text *strings.Builder, r timeline.Request) {
 	type field struct{ colour, text string }
 	fields := []field{
 		{"2", r.Started.Local().Format("15:04:05.000")},
-		{"1", w.printable(r.Service)},
+		{"1", cmp.Or(w.printable(r.Service), "-")},
 		{"1", w.printable(r.Method + " " + r.Path)},
 		{statusColour(r.Status), w.printable(r.Status)},
 		{"1", totalDuration(r.Duration)},
@@ -128,7 +128,7 @@ func (a axis) place(began, duration time.Duration, blocks bool) (before int, bar
 	}
 	fraction := float64(a.cells) / float64(a.total)
 	before = min(int(float64(began)*fraction), a.cells-1)
-	length := min(float64(duration)*fraction, float64(a.cells-before))
+	length := float64(duration) * fraction
 	if !blocks {
 		return before, cmp.Or(strings.Repeat("#", int(length+0.5)), "|")
 	}
@@ -148,14 +148,14 @@ func stageDuration(d, total time.Duration) string {
 	return fmt.Sprintf("%.3f s", d.Seconds())
 }
 
-// totalDuration writes three digits that matter, and more of seconds.
+// totalDuration writes the three digits that matter most, and more of long ones.
 func totalDuration(d time.Duration) string {
 	unit, value := "ms", d.Seconds()*1e3
 	if d >= time.Second {
 		unit, value = "s", d.Seconds()
 	}
-	digits := 2
-	for limit := 10.0; digits > 0 && value >= limit; limit *= 10 {
+	digits := 3
+	for limit := 1.0; digits > 0 && value >= limit; limit *= 10 {
 		digits--
 	}
 	return fmt.Sprintf("%.*f %s", digits, value, unit)

@@ -424,7 +424,7 @@ func (o *Observer) replace(c *config.Config) error {
 	o.mu.Lock()
 	o.current = fresh
 	o.mu.Unlock()
-	o.requests.Resize(c.Limits.SlowRequests)
+	o.requests.SetLimit(c.Limits.SlowRequests)
 	old.close()
 	return nil
 }

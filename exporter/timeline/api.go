@@ -66,11 +66,11 @@ func (a *API) Stream(w http.ResponseWriter, r *http.Request) {
 	subscription := a.store.Subscribe(filter)
 	defer subscription.Cancel()
 	s := stream{w, http.NewResponseController(w)}
-	if err := s.begin(); err != nil {
+	if err := s.control.SetWriteDeadline(time.Time{}); err != nil {
 		http.Error(w, "this connection cannot carry a stream: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	if r.Method != http.MethodHead {
+	if s.begin() == nil && r.Method != http.MethodHead {
 		_ = s.pass(r, subscription) // the client is gone and nobody is left to tell
 	}
 }
@@ -84,17 +84,13 @@ type stream struct {
 // begin answers before the first event, so that the client knows from when on it gets
 // them.
 func (s stream) begin() error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
 	s.Header().Set("Content-Type", "text/event-stream")
 	s.Header().Set("Cache-Control", "no-store")
 	s.Header().Set("X-Accel-Buffering", "no") // nginx holds answers back otherwise
-	return s.control.Flush()
+	return s.write(func() error { return nil })
 }
 
-// pass writes what the subscription gets. It returns nil when the request's context is
-// done.
+// pass writes what the subscription gets until the request's context is done.
 func (s stream) pass(r *http.Request, subscription *Subscription) error {
 	silence := time.NewTicker(keepAlive)
 	defer silence.Stop()
@@ -129,5 +125,10 @@ func (s stream) write(event func() error) error {
 	if err := event(); err != nil {
 		return err
 	}
-	return s.control.Flush()
+	if err := s.control.Flush(); err != nil {
+		return err
+	}
+	// A deadline that passes while nothing is written ends a stream of HTTP/2, and lets
+	// net/http not write the end of one of HTTP/1.
+	return s.control.SetWriteDeadline(time.Time{})
 }

@@ -34,7 +34,7 @@ func TestEvents_are_read_as_they_were_written(t *testing.T) {
 	} {
 		var got []Event
 		err := ReadEvents(iotest.OneByteReader(strings.NewReader(text)), func(e Event) error { got = append(got, e); return nil })
-		if err != io.EOF || !reflect.DeepEqual(got, want) {
+		if !errors.Is(err, io.EOF) || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v, got\n%q\nwant\n%q", name, err, got, want)
 		}
 	}
@@ -44,10 +44,10 @@ func TestEvents_end_with_the_error_of_who_reads_them(t *testing.T) {
 	enough := errors.New("enough")
 	n := 0
 	err := ReadEvents(strings.NewReader("data: 1\n\ndata: 2\n\n"), func(Event) error { n++; return enough })
-	if err != enough || n != 1 {
+	if !errors.Is(err, enough) || n != 1 {
 		t.Errorf("%v after %d events, want %v after 1", err, n, enough)
 	}
-	if err := ReadEvents(iotest.ErrReader(enough), nil); err != enough {
+	if err := ReadEvents(iotest.ErrReader(enough), nil); !errors.Is(err, enough) {
 		t.Errorf("%v, want %v", err, enough)
 	}
 }

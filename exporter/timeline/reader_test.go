@@ -166,11 +166,11 @@ func TestStore_of_another_size_begins_anew_and_one_of_the_same_goes_on(t *testin
 	subscription := s.Subscribe(Filter{})
 	defer subscription.Cancel()
 	s.Add(slow("checkout", 1))
-	s.Resize(12)
+	s.SetLimit(12)
 	if kept := len(s.Find(Query{})); kept != 1 {
 		t.Errorf("%d are kept, want 1", kept)
 	}
-	s.Resize(24)
+	s.SetLimit(24)
 	if kept := len(s.Find(Query{})); kept != 0 {
 		t.Errorf("%d are kept, want none", kept)
 	}

@@ -48,24 +48,25 @@ type window struct {
 	sample  *ranking
 }
 
-// NewStore returns a store of at most limit requests, which take about 1 kB each.
+// NewStore returns a store of at most limit requests, which take about 500 bytes each.
 // 0 keeps none; subscribers get them nevertheless.
 func NewStore(limit int) *Store {
-	s := &Store{window: presentWindow, subscriptions: map[*Subscription]struct{}{}}
-	s.Resize(limit)
+	s := &Store{window: PresentWindow, limit: -1, subscriptions: map[*Subscription]struct{}{}}
+	s.SetLimit(limit)
 	return s
 }
 
-// Resize makes room for another number of requests, and forgets those it has unless
-// the number is the same.
-func (s *Store) Resize(limit int) {
+// SetLimit changes how many requests are kept, for a configuration that has been
+// reloaded. With another limit the store begins anew; subscriptions go on.
+func (s *Store) SetLimit(limit int) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	if s.windows != nil && limit == s.limit {
+	if limit == s.limit {
 		return
 	}
+	s.limit = limit
 	// Fewer windows rather than windows with no room for one of each.
-	s.limit, s.windows = limit, make([]window, min(max(limit/2, 1), windows))
+	s.windows = make([]window, min(max(limit/2, 1), windows))
 	room := limit / len(s.windows)
 	for i := range s.windows {
 		s.windows[i].clear(0, room-room/2, room/2)
@@ -97,9 +98,9 @@ func (s *Store) Add(request Request) {
 	}
 }
 
-// presentWindow counts windows as the kernel does, by CLOCK_MONOTONIC: setting the clock
+// PresentWindow counts windows as the kernel does, by CLOCK_MONOTONIC: setting the clock
 // of the machine neither keeps nor drops a request.
-func presentWindow() uint64 {
+func PresentWindow() uint64 {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		panic(err) // every Linux has that clock

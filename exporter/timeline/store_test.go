@@ -239,6 +239,34 @@ func TestStore_keeps_the_slowest_of_what_many_goroutines_add(t *testing.T) {
 	}
 }
 
+func TestStore_begins_anew_with_another_limit_and_goes_on_with_the_same(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(120)
+		subscription := s.Subscribe(Filter{})
+		for _, step := range []struct{ limit, before, after int }{{120, 10, 10}, {24, 0, 2}, {1, 0, 1}, {0, 0, 0}, {240, 0, 20}} {
+			time.Sleep(7 * windowLength / 2) // before an hour is over and after
+			for i := range 30 {
+				s.Add(slow("checkout", time.Duration(i)))
+				<-subscription.Requests()
+			}
+			if step.limit == 120 {
+				time.Sleep(windowLength)
+			}
+			s.SetLimit(step.limit)
+			if held := len(s.Find(Query{})); held != step.before {
+				t.Errorf("%d are held when the limit becomes %d, want %d", held, step.limit, step.before)
+			}
+			for i := range 30 {
+				s.Add(slow("inventory", time.Duration(i)))
+				<-subscription.Requests()
+			}
+			if held := len(s.Find(Query{Filter: Filter{Service: "inventory"}})); held != step.after {
+				t.Errorf("%d are held with a limit of %d, want %d", held, step.limit, step.after)
+			}
+		}
+	})
+}
+
 func BenchmarkAdd(b *testing.B) {
 	s := newStore(1000)
 	r := full

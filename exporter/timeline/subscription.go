@@ -3,7 +3,7 @@
 package timeline
 
 // queueLength is how many requests wait for one subscriber: enough for a pause of
-// a consumer that keeps up, and 256 kB at most.
+// a consumer that keeps up, and 128 kB.
 const queueLength = 256
 
 // Subscription gets every request that its filter lets through, from when it was
