@@ -150,22 +150,26 @@ func (c *counts) add(program asm.Instructions, index int) asm.Instructions {
 }
 
 // freeStack finds eight bytes of the stack below all that a function uses. The compiler
-// reaches a place on the stack by R10 and an offset, or adds the offset to a copy of R10
-// (eliminateFrameIndex(), llvm/lib/Target/BPF/BPFRegisterInfo.cpp). A function that
+// reaches a place on the stack by R10 and an offset, or copies R10 and adds the offset to
+// the copy (eliminateFrameIndex(), llvm/lib/Target/BPF/BPFRegisterInfo.cpp). A function that
 // leaves none, or is too long for a jump to its end, is not timed.
 func freeStack(function asm.Instructions) (offset int16, ok bool) {
 	const stack, jump = 512, 1 << 14 // MAX_BPF_STACK, include/linux/filter.h; a jump is an int16
 	lowest := int64(0)
-	for _, ins := range function {
+	for i, ins := range function {
 		switch class := ins.OpCode.Class(); {
 		case class == asm.LdXClass || class == asm.StClass || class == asm.StXClass:
 			if ins.Src == asm.RFP || ins.Dst == asm.RFP {
 				lowest = min(lowest, int64(ins.Offset))
 			}
-		case class == asm.ALU64Class && ins.OpCode.ALUOp() == asm.Add && ins.OpCode.Source() == asm.ImmSource && ins.Constant >= -stack:
+		case i > 0 && isCopyOfRFP(function[i-1]) && ins.OpCode == asm.Add.Imm(ins.Dst, 0).OpCode && ins.Dst == function[i-1].Dst:
 			lowest = min(lowest, ins.Constant)
 		}
 	}
 	lowest = lowest&^7 - 8
 	return int16(lowest), lowest >= -stack && len(function) < jump
+}
+
+func isCopyOfRFP(ins asm.Instruction) bool {
+	return ins.OpCode == asm.Mov.Reg(ins.Dst, asm.RFP).OpCode && ins.Src == asm.RFP
 }

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"bytes"
 	"runtime"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcpslo/tcpslo/bpf"
 	"github.com/tcpslo/tcpslo/internal/testenv"
 )
 
@@ -152,7 +154,7 @@ func TestStack_that_the_engine_takes_is_below_what_a_program_uses(t *testing.T) 
 		"a variable":                {asm.Instructions{asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, -200)}, -208},
 		"all but one word":          {asm.Instructions{asm.StoreMem(asm.RFP, -504, asm.R1, asm.DWord)}, -512},
 		"all":                       {asm.Instructions{asm.StoreMem(asm.RFP, -512, asm.R1, asm.DWord)}, 0},
-		"a number that is no place": {asm.Instructions{asm.Add.Imm(asm.R2, -1000)}, -8},
+		"a number that is no place": {asm.Instructions{asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R2, -400)}, -8},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			got, ok := freeStack(test.program)
@@ -160,5 +162,34 @@ func TestStack_that_the_engine_takes_is_below_what_a_program_uses(t *testing.T) 
 				t.Errorf("got %d (%v), want %d", got, ok, test.want)
 			}
 		})
+	}
+}
+
+// What the compiler adds to a copy of R10 it adds at once: the engine looks nowhere else.
+func TestCompiled_programs_add_to_a_copy_of_the_frame_pointer_at_once(t *testing.T) {
+	copies := 0
+	for _, builtin := range bpf.Probes() {
+		object, err := bpf.Object(builtin.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, program := range spec.Programs {
+			for i, ins := range program.Instructions {
+				if !isCopyOfRFP(ins) {
+					continue
+				}
+				copies++
+				if next := program.Instructions[i+1]; next.OpCode != asm.Add.Imm(ins.Dst, 0).OpCode || next.Dst != ins.Dst || next.Constant >= 0 {
+					t.Errorf("%s of %s: %v is followed by %v", name, builtin.Name, ins, next)
+				}
+			}
+		}
+	}
+	if copies == 0 {
+		t.Error("no program has a variable on its stack")
 	}
 }
