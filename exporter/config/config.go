@@ -48,7 +48,8 @@ type Limits struct {
 	// PathsPerService is how many path labels a service may have, 1 to 10,000;
 	// the others share path="other".
 	PathsPerService int `yaml:"paths_per_service"`
-	// SlowRequests is how many slow requests are kept, 0 to 100,000.
+	// SlowRequests is how many slow requests, and others to compare with, are kept: 0 to
+	// 100,000. With 0 no request is told of.
 	SlowRequests int `yaml:"slow_requests"`
 	// Listeners is how many listening sockets have metrics of their own, 16 to
 	// 1,000,000.

@@ -213,6 +213,8 @@ func TestParse_refuses_with_place_and_reason(t *testing.T) {
 			`tcpslo.yml:1:43: "native_schema" of requests is that of histograms, one level up`},
 		{"no paths", "limits: {paths_per_service: 0}", `tcpslo.yml:1:29: "paths_per_service" must be between 1 and 10000, got 0`},
 		{"too many slow requests", "limits: {slow_requests: 100001}", `tcpslo.yml:1:25: "slow_requests" must be between 0 and 100000, got 100001`},
+		{"too short for a slow request", "services: [{name: a, slower_than: 10ns}]", `tcpslo.yml:1:35: "slower_than" must be between 1us and 1h, got 10ns`},
+		{"too long for a slow request", "services: [{name: a, slower_than: 2h}]", `tcpslo.yml:1:35: "slower_than" must be between 1us and 1h, got 2h0m0s`},
 		{"too few listeners", "limits: {listeners: 15}", `tcpslo.yml:1:21: "listeners" must be between 16 and 1000000, got 15`},
 		{"too few connections", "limits: {connections: 63}", `tcpslo.yml:1:23: "connections" must be between 64 and 4194304, got 63`},
 		{"series that stay too long", "limits: {series_retention: 2h}", `tcpslo.yml:1:28: "series_retention" must be between 0s and 1h, got 2h0m0s`},

@@ -26,11 +26,11 @@ const lostRecords = "tcpslo_lost_total"
 func startSlow(t *testing.T, threshold string) (*labtest.Exporter, *labtest.Server, labtest.Labels) {
 	t.Helper()
 	testenv.NeedRoot(t)
-	ex := labtest.StartExporter(t, labtest.Options{Config: `
-services: [{name: shop, match: {executable: "*/tcpslo_server"}, slower_than: ` + threshold + `}]
-limits: {slow_requests: 100000}
-`})
 	server := labtest.StartServer(t, labtest.ServerOptions{})
+	ex := labtest.StartExporter(t, labtest.Options{Config: fmt.Sprintf(`
+services: [{name: shop, match: {ports: [%d]}, slower_than: %s}]
+limits: {slow_requests: 100000}
+`, netip.MustParseAddrPort(server.Listen[0]).Port(), threshold)})
 	ex.WaitAttached(server.PID)
 	return ex, server, labtest.Labels{"service": "shop"}
 }

@@ -156,6 +156,8 @@ var (
 var timeline = map[string]string{
 	"TestStages_are_counted_once_for_each_request_that_has_them":                    inTimeline,
 	"TestWrapped_connection_has_all_stages_if_a_field_leads_to_its_socket":          inTimeline,
+	"TestSlow_requests_are_told_with_what_client_and_server_know_of_them":           inTimeline,
+	"TestTraceparent_is_that_of_the_request":                                        inTimeline,
 	"TestTimeline_of_a_connection_from_before_the_exporter_lacks_what_was_not_seen": inTimeline,
 }
 
