@@ -33,6 +33,9 @@ var routes = []route{
 	{"GET", "/abort", aborts},
 	{"GET", "/recovered", recovered},
 	{"GET", "/hijack", hijack},
+	{"GET", "/leak", leak},
+	{"GET", "/forget", forget},
+	{"GET", "/stuck", stuck},
 }
 
 // matches tells whether the route serves this request. As in ServeMux, a route
