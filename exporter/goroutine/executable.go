@@ -13,6 +13,7 @@ import (
 // executable is what is the same in all processes that execute a file.
 type executable struct {
 	path      string // of the file, by a process that executes it
+	refused   error  // why it never will do
 	open      *goexe.Executable
 	entry     uint64
 	fields    fields
@@ -37,6 +38,10 @@ const mostFunctions = 1 << 14
 func newExecutable(path string) (*executable, error) {
 	x := &executable{path: path, functions: map[uint64]string{}}
 	file, err := x.file()
+	if errors.Is(err, goexe.ErrNotGo) || errors.Is(err, goexe.ErrUnsupportedVersion) || errors.Is(err, goexe.ErrUnsupportedArch) {
+		x.refused = err
+		return x, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,8 @@ type Goroutine struct {
 	// CreatedBy is the function with its go statement and StartedWith the one that
 	// it began with, often a wrapper of the compiler's (Serve.gowrap3). As in a
 	// traceback, an inlined function is told by the name of the one that it is part
-	// of, and type arguments are "[...]". Both are "" if a thread of C brought it.
+	// of, and type arguments are "[...]". Both are "runtime.main" of the first one,
+	// which runs main, and "" if a thread of C brought it.
 	CreatedBy, StartedWith string
 }
 
@@ -170,6 +171,9 @@ func (p *process) decode(g []byte) (one Goroutine, ok bool) {
 	// The program counter is where newproc returns to, which may be the end of the
 	// function.
 	one.CreatedBy = p.function(number(f.gopc) - 1)
+	if one.ID == 1 {
+		one.CreatedBy = one.StartedWith
+	}
 	if f.hasParent {
 		one.Parent = number(f.parentGoid)
 	}

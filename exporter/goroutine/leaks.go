@@ -56,8 +56,9 @@ type Leak struct {
 }
 
 // Due tells whether the window has ended: the goroutines that there are should be
-// added and judged.
+// added, all of them, and then judged. What was added before is forgotten.
 func (l *Leaks) Due(now time.Time) bool {
+	l.now = l.now[:0]
 	return l.count == 0 || now.Sub(l.ends[len(l.ends)-1]) >= l.Window
 }
 

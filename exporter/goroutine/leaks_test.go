@@ -39,6 +39,9 @@ func (p *program) end(ids ...uint64) {
 // minute lets a window pass.
 func (p *program) minute() []Leak {
 	p.clock = p.clock.Add(time.Minute)
+	if !p.leaks.Due(p.clock) {
+		panic("a window is a minute")
+	}
 	for _, g := range p.living { // in any order
 		p.leaks.Add(g)
 	}

@@ -79,7 +79,7 @@ func (r *Reader) process(pid uint32) (*process, error) {
 	state := fileState{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim.Nano()}
 	if known, ok := r.processes[pid]; ok && known.started == started && known.state == state {
 		known.executable.path = path
-		return known, nil
+		return known, known.executable.refused
 	}
 	x, ok := r.executables[state]
 	if !ok {
@@ -91,6 +91,10 @@ func (r *Reader) process(pid uint32) (*process, error) {
 	x.path = path
 	defer x.close()
 	p := &process{memory: memory{int(pid)}, started: started, state: state, executable: x}
+	if x.refused != nil {
+		r.processes[pid] = p
+		return nil, x.refused
+	}
 	entry, err := entryOf(directory)
 	if err != nil {
 		return nil, err

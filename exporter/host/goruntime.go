@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcpslo/tcpslo/exporter/goexe"
+	"github.com/tcpslo/tcpslo/exporter/goroutine"
+	"github.com/tcpslo/tcpslo/exporter/names"
+	"github.com/tcpslo/tcpslo/exporter/strictyaml"
+)
+
+// GoRuntimeOptions are the options of the collector "goruntime".
+type GoRuntimeOptions struct {
+	Common `yaml:",inline"`
+	// CreatedBy is how many of the functions that created the most goroutines are
+	// told, of each service: 1 to 1000.
+	CreatedBy topFunctions `yaml:"created_by"`
+	// Window is the time after which a goroutine that is still there counts as left
+	// behind, and Windows how many in succession make a leak: goroutine.Leaks.
+	Window  leakWindow  `yaml:"leak_window"`
+	Windows leakWindows `yaml:"leak_windows"`
+}
+
+type (
+	topFunctions int
+	leakWindow   time.Duration
+	leakWindows  int
+)
+
+// UnmarshalNode reads a number of 1 to 1000.
+func (t *topFunctions) UnmarshalNode(n *strictyaml.Node) error {
+	return between(n, (*int)(t), 1, 1000)
+}
+
+// UnmarshalNode reads a number of 1 to 60.
+func (w *leakWindows) UnmarshalNode(n *strictyaml.Node) error { return between(n, (*int)(w), 1, 60) }
+
+func between(n *strictyaml.Node, value *int, low, high int) error {
+	if err := n.Decode(value); err != nil {
+		return err
+	}
+	if *value < low || *value > high {
+		return n.Errorf("%q must be between %d and %d, got %d", n.Name(), low, high, *value)
+	}
+	return nil
+}
+
+// UnmarshalNode reads a time of 1s to 24h.
+func (w *leakWindow) UnmarshalNode(n *strictyaml.Node) error {
+	if err := n.Decode((*time.Duration)(w)); err != nil {
+		return err
+	}
+	if d := time.Duration(*w); d < time.Second || d > 24*time.Hour {
+		return n.Errorf("%q must be between 1s and 24h, got %s", n.Name(), d)
+	}
+	return nil
+}
+
+// The defaults: goroutines are read every 15 s, as often as most Prometheus servers
+// scrape, and a leak is told within six minutes.
+var goRuntimeKind = Kind{
+	Collector: names.GoRuntime,
+	Options: func() Options {
+		return &GoRuntimeOptions{Common: Common{Interval: Interval(15 * time.Second)}, CreatedBy: 20, Window: leakWindow(time.Minute), Windows: 4}
+	},
+	New: newGoRuntime,
+}
+
+// goRuntime reads the goroutines and counts the descriptors of services.
+type goRuntime struct {
+	environment Environment
+	options     *GoRuntimeOptions
+	procfs      procfs.FS
+	reader      *goroutine.Reader
+	leaks       map[uint32]*goroutine.Leaks // by process
+	resting
+}
+
+func newGoRuntime(environment Environment, options Options) (Collector, error) {
+	fs, err := procfs.NewFS(environment.Procfs)
+	if err != nil {
+		return nil, err
+	}
+	return &goRuntime{
+		environment: environment, options: options.(*GoRuntimeOptions), procfs: fs,
+		reader: goroutine.NewReader(environment.Procfs), leaks: map[uint32]*goroutine.Leaks{},
+	}, nil
+}
+
+func (c *goRuntime) Close() error { return nil }
+
+func (c *goRuntime) Update() (*Found, error) { return c.update(c.count) }
+
+// goService is what is added up of the processes of a service.
+type goService struct {
+	createdBy map[string]int // nil if none is Go
+	leaked    map[string]int
+	open, max uint64
+}
+
+// connectionCreator is the function that creates a goroutine for each connection,
+// and no other (net/http/server.go).
+const connectionCreator = "net/http.(*Server).Serve"
+
+func (c *goRuntime) count(now time.Time) (*Found, error) {
+	var processes []Process
+	if c.environment.Processes != nil {
+		processes = c.environment.Processes()
+	}
+	var errs []error
+	var pids []uint32
+	services := map[string]*goService{}
+	for _, p := range processes {
+		pids = append(pids, p.PID)
+		s, ok := services[p.Service]
+		if !ok {
+			s = &goService{leaked: map[string]int{}}
+			services[p.Service] = s
+		}
+		for _, err := range []error{c.goroutines(now, p, s), c.descriptors(p, s)} {
+			if err != nil && !isGone(err) {
+				errs = append(errs, fmt.Errorf("service %q: %w", p.Service, err))
+			}
+		}
+	}
+	c.reader.Keep(pids)
+	maps.DeleteFunc(c.leaks, func(pid uint32, _ *goroutine.Leaks) bool { return !slices.Contains(pids, pid) })
+	f := &Found{}
+	for name, s := range services {
+		s.add(f, name, int(c.options.CreatedBy))
+	}
+	return f, errors.Join(errs...)
+}
+
+// isGone tells an error that only says that the process has ended.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
+
+// goroutines adds those of a process, and ends the window of its leaks when it is time.
+func (c *goRuntime) goroutines(now time.Time, p Process, s *goService) error {
+	createdBy := map[string]int{}
+	leaks, ok := c.leaks[p.PID]
+	if !ok {
+		leaks = &goroutine.Leaks{Window: time.Duration(c.options.Window), Windows: int(c.options.Windows)}
+		c.leaks[p.PID] = leaks
+	}
+	due := leaks.Due(now)
+	err := c.reader.Each(p.PID, func(g goroutine.Goroutine) {
+		if !g.IsSystem() {
+			createdBy[g.CreatedBy]++
+		}
+		if due {
+			leaks.Add(g)
+		}
+	})
+	switch {
+	case errors.Is(err, goexe.ErrNotGo), errors.Is(err, goexe.ErrUnsupportedVersion), errors.Is(err, goexe.ErrUnsupportedArch):
+		return nil // the discovery of services says so
+	case err != nil && !errors.Is(err, goroutine.ErrTooMany):
+		return err
+	}
+	if due {
+		leaks.Judge(now)
+	}
+	if s.createdBy == nil {
+		s.createdBy = map[string]int{}
+	}
+	for function, n := range createdBy {
+		s.createdBy[function] += n
+	}
+	for _, leak := range leaks.Suspected() {
+		s.leaked[leak.CreatedBy] += leak.Count
+	}
+	return err
+}
+
+// descriptors counts those of a process and keeps the count if it is nearer to its
+// limit than that of the others.
+func (c *goRuntime) descriptors(p Process, s *goService) error {
+	process, err := c.procfs.Proc(int(p.PID))
+	if err != nil {
+		return err
+	}
+	open, err := process.FileDescriptorsLen()
+	if err != nil {
+		return fmt.Errorf("descriptors of process %d: %w", p.PID, err)
+	}
+	limits, err := process.Limits()
+	if err != nil {
+		return fmt.Errorf("limits of process %d: %w", p.PID, err)
+	}
+	if s.max == 0 || float64(open)/float64(limits.OpenFiles) > float64(s.open)/float64(s.max) {
+		s.open, s.max = uint64(open), limits.OpenFiles
+	}
+	return nil
+}
+
+// add adds what there is of a service, with the functions that created the most
+// goroutines.
+func (s *goService) add(f *Found, service string, top int) {
+	if s.max > 0 {
+		f.Add(names.OpenFDs, float64(s.open), service)
+		f.Add(names.MaxFDs, float64(s.max), service)
+	}
+	if s.createdBy == nil {
+		return
+	}
+	f.Add(names.ConnectionGoroutines, float64(s.createdBy[connectionCreator]), service)
+	functions := slices.SortedFunc(maps.Keys(s.createdBy), func(a, b string) int {
+		return cmp.Or(cmp.Compare(s.createdBy[b], s.createdBy[a]), cmp.Compare(a, b))
+	})
+	other := 0
+	for i, function := range functions {
+		if i < top {
+			f.Add(names.Goroutines, float64(s.createdBy[function]), service, function)
+		} else {
+			other += s.createdBy[function]
+		}
+	}
+	if other > 0 {
+		f.Add(names.Goroutines, float64(other), service, "other")
+	}
+	for function, n := range s.leaked {
+		f.Add(names.GoroutineLeak, float64(n), service, function)
+	}
+}
