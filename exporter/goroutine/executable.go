@@ -5,6 +5,7 @@ package goroutine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/tcpslo/tcpslo/exporter/goexe"
@@ -17,18 +18,27 @@ type executable struct {
 	open      *goexe.Executable
 	entry     uint64
 	fields    fields
+	poll      pollFields
 	slices    []uint64          // one of which is runtime.allgs
 	reasons   []uint64          // one of which is runtime.waitReasonStrings
 	functions map[uint64]string // names by program counter, as far as they were asked for
 }
 
-// fields are offsets in runtime.g, in bytes: first and size of what is read of it,
-// the others from there.
+// fields are offsets in runtime.g, in bytes, from where it is read.
 type fields struct {
-	first, size                                               uint64
+	extent
 	goid, atomicstatus, waitreason, gopc, startpc, parentGoid uint64
 	hasParent                                                 bool // since Go 1.21
 }
+
+// pollFields are those in runtime.pollDesc.
+type pollFields struct {
+	extent
+	fd, rg, wg uint64
+}
+
+// extent is the part of a struct that is read: its offset and size in bytes.
+type extent struct{ first, size uint64 }
 
 // mostFunctions bounds the names that are kept, whatever a process claims to have
 // as program counters.
@@ -53,46 +63,47 @@ func newExecutable(path string) (*executable, error) {
 	if x.reasons, err = file.References("runtime.goroutineheader"); err != nil {
 		return nil, err
 	}
-	return x, x.fields.find(file)
+	return x, errors.Join(x.fields.find(file), x.poll.find(file))
 }
 
 func (f *fields) find(file *goexe.Executable) error {
-	sizes := map[*uint64]uint64{&f.atomicstatus: 4, &f.waitreason: 1}
-	f.hasParent = true
-	var end uint64
-	f.first = 1 << 32
-	all := map[string]*uint64{
-		"goid": &f.goid, "atomicstatus": &f.atomicstatus, "waitreason": &f.waitreason,
-		"gopc": &f.gopc, "startpc": &f.startpc, "parentGoid": &f.parentGoid,
+	wanted := map[string]*uint64{
+		"goid": &f.goid, "atomicstatus": &f.atomicstatus, "waitreason": &f.waitreason, "gopc": &f.gopc, "startpc": &f.startpc,
 	}
-	for name, offset := range all {
+	_, err := file.FieldOffset("runtime.g", "parentGoid")
+	if f.hasParent = !errors.Is(err, goexe.ErrNoField); f.hasParent {
+		wanted["parentGoid"] = &f.parentGoid
+	}
+	return f.extent.find(file, "runtime.g", wanted)
+}
+
+func (f *pollFields) find(file *goexe.Executable) error {
+	return f.extent.find(file, "runtime.pollDesc", map[string]*uint64{"fd": &f.fd, "rg": &f.rg, "wg": &f.wg})
+}
+
+// find sets the offsets of fields of a struct, none larger than a word, and the
+// extent that has them all.
+func (e *extent) find(file *goexe.Executable, structType string, wanted map[string]*uint64) error {
+	e.first = math.MaxUint64
+	last := uint64(0)
+	for name, offset := range wanted {
 		var err error
-		*offset, err = file.FieldOffset("runtime.g", name)
-		if name == "parentGoid" && errors.Is(err, goexe.ErrNoField) {
-			f.hasParent = false
-			continue
-		}
-		if err != nil {
+		if *offset, err = file.FieldOffset(structType, name); err != nil {
 			return err
 		}
-		size, ok := sizes[offset]
-		if !ok {
-			size = word
-		}
-		f.first, end = min(f.first, *offset), max(end, *offset+size)
+		e.first, last = min(e.first, *offset), max(last, *offset)
 	}
-	f.size = end - f.first
-	if f.size > largest {
-		return fmt.Errorf("fields of runtime.g are %d bytes apart, more than %d", f.size, largest)
+	if e.size = last - e.first + word; e.size > largest {
+		return fmt.Errorf("fields of %q are %d bytes apart, more than %d", structType, e.size, largest)
 	}
-	for _, offset := range all {
-		*offset -= f.first
+	for _, offset := range wanted {
+		*offset -= e.first
 	}
 	return nil
 }
 
-// largest is how much is read of a runtime.g at most, in bytes; it is 176 up to Go
-// 1.27.
+// largest is how much is read of a struct at most, in bytes; it is 176 of a
+// runtime.g up to Go 1.27.
 const largest = 512
 
 // file opens the file for as long as something is asked of it: an open one takes a

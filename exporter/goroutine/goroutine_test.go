@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -178,7 +179,7 @@ func TestGoroutines_of_every_release_and_build_mode_are_those_of_its_own_traceba
 				if len(want) < 3000 {
 					t.Fatalf("the traceback has %d goroutines, want at least 3000", len(want))
 				}
-				return differences(got, want)
+				return errors.Join(differences(got, want), compareWaiting(reader, pid, want))
 			})
 			leaked := created(t, reader, pid, "main.leak")
 			if len(leaked) != 3000 {
@@ -191,6 +192,38 @@ func TestGoroutines_of_every_release_and_build_mode_are_those_of_its_own_traceba
 			}
 		})
 	}
+}
+
+// compareWaiting compares the goroutines that wait for a descriptor with those that
+// are in IO wait according to a traceback.
+func compareWaiting(reader *Reader, pid uint32, traced map[uint64]traced) error {
+	descriptors, err := reader.Descriptors(pid)
+	if err != nil {
+		return err
+	}
+	got, want := map[uint64]bool{}, map[uint64]bool{}
+	for _, d := range descriptors {
+		for _, address := range d.Waiting {
+			if address != 0 {
+				g, err := reader.ByAddress(pid, address)
+				if err != nil || d.Socket() == 0 {
+					return fmt.Errorf("who waits for %+v: %w", d, err)
+				}
+				if g.CreatedBy != "net/http.(*connReader).startBackgroundRead" { // of the stuck request
+					got[g.ID] = true
+				}
+			}
+		}
+	}
+	for id, g := range traced {
+		if g.does == ioWait {
+			want[id] = true
+		}
+	}
+	if !maps.Equal(got, want) {
+		return fmt.Errorf("goroutines %v wait for descriptors, want %v", got, want)
+	}
+	return nil
 }
 
 // created lists the goroutines that a function created.

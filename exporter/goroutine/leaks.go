@@ -17,8 +17,10 @@ import (
 // succession, and none of all that it left behind ended in these. It is suspected
 // until one ends.
 //
-// A goroutine in "IO wait" is not counted: its peer can end it. That is the
-// connection without a request, of which every server has many.
+// A goroutine that waits for a peer should not be added (MayLeak): the peer can end
+// it. That is the connection without a request, of which every server has many.
+//
+// Descriptors leak as goroutines do and are judged alike.
 type Leaks struct {
 	Window  time.Duration // at least
 	Windows int           // how many in succession, 1 to 63
@@ -62,21 +64,22 @@ func (l *Leaks) Due(now time.Time) bool {
 	return l.count == 0 || now.Sub(l.ends[len(l.ends)-1]) >= l.Window
 }
 
-// Add adds a goroutine that there is at the end of a window.
-func (l *Leaks) Add(g Goroutine) {
-	if g.WaitReason == ioWait || g.IsSystem() {
-		return
-	}
+// Add adds a goroutine that there is at the end of a window, by its ID and the
+// function that created it.
+func (l *Leaks) Add(id uint64, createdBy string) {
 	if l.sites == nil {
 		l.sites = map[string]*site{}
 	}
-	s, ok := l.sites[g.CreatedBy]
+	s, ok := l.sites[createdBy]
 	if !ok {
-		s = &site{Leak: Leak{CreatedBy: g.CreatedBy}}
-		l.sites[g.CreatedBy] = s
+		s = &site{Leak: Leak{CreatedBy: createdBy}}
+		l.sites[createdBy] = s
 	}
-	l.now = append(l.now, left{id: g.ID, site: s})
+	l.now = append(l.now, left{id: id, site: s})
 }
+
+// MayLeak tells whether a goroutine is to be judged.
+func (g Goroutine) MayLeak() bool { return g.WaitReason != ioWait && !g.IsSystem() }
 
 // Judge ends a window with the goroutines that were added.
 func (l *Leaks) Judge(now time.Time) {

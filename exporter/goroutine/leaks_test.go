@@ -43,7 +43,9 @@ func (p *program) minute() []Leak {
 		panic("a window is a minute")
 	}
 	for _, g := range p.living { // in any order
-		p.leaks.Add(g)
+		if g.MayLeak() {
+			p.leaks.Add(g.ID, g.CreatedBy)
+		}
 	}
 	p.leaks.Judge(p.clock)
 	return p.leaks.Suspected()

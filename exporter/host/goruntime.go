@@ -83,7 +83,8 @@ type goRuntime struct {
 	options     *GoRuntimeOptions
 	procfs      procfs.FS
 	reader      *goroutine.Reader
-	leaks       map[uint32]*goroutine.Leaks // by process
+	processes   map[uint32]*goProcess
+	findings    []Finding // of the last reading
 	resting
 }
 
@@ -94,7 +95,7 @@ func newGoRuntime(environment Environment, options Options) (Collector, error) {
 	}
 	return &goRuntime{
 		environment: environment, options: options.(*GoRuntimeOptions), procfs: fs,
-		reader: goroutine.NewReader(environment.Procfs), leaks: map[uint32]*goroutine.Leaks{},
+		reader: goroutine.NewReader(environment.Procfs), processes: map[uint32]*goProcess{},
 	}, nil
 }
 
@@ -102,10 +103,13 @@ func (c *goRuntime) Close() error { return nil }
 
 func (c *goRuntime) Update() (*Found, error) { return c.update(c.count) }
 
+// Findings are those of the last reading.
+func (c *goRuntime) Findings() []Finding { return c.findings }
+
 // goService is what is added up of the processes of a service.
 type goService struct {
 	createdBy map[string]int // nil if none is Go
-	leaked    map[string]int
+	findings  map[FindingKind]map[string]int
 	open, max uint64
 }
 
@@ -121,11 +125,12 @@ func (c *goRuntime) count(now time.Time) (*Found, error) {
 	var errs []error
 	var pids []uint32
 	services := map[string]*goService{}
+	c.findings = nil
 	for _, p := range processes {
 		pids = append(pids, p.PID)
 		s, ok := services[p.Service]
 		if !ok {
-			s = &goService{leaked: map[string]int{}}
+			s = &goService{findings: map[FindingKind]map[string]int{}}
 			services[p.Service] = s
 		}
 		for _, err := range []error{c.goroutines(now, p, s), c.descriptors(p, s)} {
@@ -135,7 +140,7 @@ func (c *goRuntime) count(now time.Time) (*Found, error) {
 		}
 	}
 	c.reader.Keep(pids)
-	maps.DeleteFunc(c.leaks, func(pid uint32, _ *goroutine.Leaks) bool { return !slices.Contains(pids, pid) })
+	maps.DeleteFunc(c.processes, func(pid uint32, _ *goProcess) bool { return !slices.Contains(pids, pid) })
 	f := &Found{}
 	for name, s := range services {
 		s.add(f, name, int(c.options.CreatedBy))
@@ -146,31 +151,39 @@ func (c *goRuntime) count(now time.Time) (*Found, error) {
 // isGone tells an error that only says that the process has ended.
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
 
-// goroutines adds those of a process, and ends the window of its leaks when it is time.
-func (c *goRuntime) goroutines(now time.Time, p Process, s *goService) error {
-	createdBy := map[string]int{}
-	leaks, ok := c.leaks[p.PID]
+// goroutines adds those of a process, and ends a window when it is time.
+func (c *goRuntime) goroutines(now time.Time, of Process, s *goService) error {
+	p, ok := c.processes[of.PID]
 	if !ok {
-		leaks = &goroutine.Leaks{Window: time.Duration(c.options.Window), Windows: int(c.options.Windows)}
-		c.leaks[p.PID] = leaks
+		p = newGoProcess(c.options)
+		c.processes[of.PID] = p
 	}
-	due := leaks.Due(now)
-	err := c.reader.Each(p.PID, func(g goroutine.Goroutine) {
-		if !g.IsSystem() {
-			createdBy[g.CreatedBy]++
-		}
-		if due {
-			leaks.Add(g)
-		}
-	})
+	due := p.leaks.Due(now)
+	var descriptors []goroutine.Descriptor
+	var all []goroutine.Goroutine
+	var err error
+	if due {
+		descriptors, err = c.reader.Descriptors(of.PID)
+	}
+	createdBy := map[string]int{}
+	if err == nil {
+		err = c.reader.Each(of.PID, func(g goroutine.Goroutine) {
+			if !g.IsSystem() {
+				createdBy[g.CreatedBy]++
+			}
+			if due && len(all) < mostJudged {
+				all = append(all, g)
+			}
+		})
+	}
 	switch {
 	case errors.Is(err, goexe.ErrNotGo), errors.Is(err, goexe.ErrUnsupportedVersion), errors.Is(err, goexe.ErrUnsupportedArch):
 		return nil // the discovery of services says so
 	case err != nil && !errors.Is(err, goroutine.ErrTooMany):
 		return err
 	}
-	if due {
-		leaks.Judge(now)
+	if due && len(all) < mostJudged {
+		err = errors.Join(err, p.judge(now, of.PID, c.environment.Procfs, descriptors, all))
 	}
 	if s.createdBy == nil {
 		s.createdBy = map[string]int{}
@@ -178,11 +191,19 @@ func (c *goRuntime) goroutines(now time.Time, p Process, s *goService) error {
 	for function, n := range createdBy {
 		s.createdBy[function] += n
 	}
-	for _, leak := range leaks.Suspected() {
-		s.leaked[leak.CreatedBy] += leak.Count
+	for _, f := range p.findings(of) {
+		if s.findings[f.Kind] == nil {
+			s.findings[f.Kind] = map[string]int{}
+		}
+		s.findings[f.Kind][f.Creator] += f.Count
+		c.findings = append(c.findings, f)
 	}
 	return err
 }
+
+// mostJudged bounds the goroutines of a process that are kept in memory to be
+// judged. One with more has been suspected before it had them, or nobody looked.
+const mostJudged = 200_000
 
 // descriptors counts those of a process and keeps the count if it is nearer to its
 // limit than that of the others.
@@ -230,7 +251,25 @@ func (s *goService) add(f *Found, service string, top int) {
 	if other > 0 {
 		f.Add(names.Goroutines, float64(other), service, "other")
 	}
-	for function, n := range s.leaked {
-		f.Add(names.GoroutineLeak, float64(n), service, function)
+	f.Add(names.FDsWithoutOwner, sum(s.findings[hijackedForgotten]), service)
+	for kind, metric := range findingMetrics {
+		for creator, n := range s.findings[kind] {
+			f.Add(metric, float64(n), service, creator)
+		}
 	}
+}
+
+// findingMetrics have the creator as their second label.
+var findingMetrics = map[FindingKind]names.Metric{
+	goroutineLeak: names.GoroutineLeak,
+	closeWait:     names.CloseWaitHeld,
+	fdLeak:        names.FDLeak,
+}
+
+func sum(counts map[string]int) float64 {
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return float64(total)
 }

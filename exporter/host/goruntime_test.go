@@ -218,7 +218,7 @@ func TestProcess_that_is_not_Go_or_has_ended_has_no_goroutines_and_is_no_failure
 	defer sleep.Process.Kill()
 	server := startServer(t)
 	c := goRuntimeOf(t, 20, sleep.Process.Pid, server.PID)
-	if got := foundText(t, counted(t, c, time.Now())); !strings.Contains(got, "tcpslo_goroutines{") || len(c.leaks) != 2 {
+	if got := foundText(t, counted(t, c, time.Now())); !strings.Contains(got, "tcpslo_goroutines{") || len(c.processes) != 2 {
 		t.Errorf("with a server: %s", got)
 	}
 	server.Kill()

@@ -439,6 +439,13 @@ func (o *Observer) Status() []probe.Status {
 	return append(o.current.set.Status(), o.current.host.Status()...)
 }
 
+// Findings lists what services should have given back.
+func (o *Observer) Findings() []host.Finding {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.current.host.Findings()
+}
+
 // Describe sends nothing: which metrics there are depends on the probes.
 func (o *Observer) Describe(chan<- *prometheus.Desc) {}
 

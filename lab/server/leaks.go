@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime/pprof"
 	"strconv"
 	"sync"
@@ -52,6 +53,40 @@ func forget(w http.ResponseWriter, _ *http.Request) string {
 	forgotten.Unlock()
 	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
 	return "hijacked"
+}
+
+// abandon hands the connection to a goroutine that has no eye for its client.
+func abandon(w http.ResponseWriter, _ *http.Request) string {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return "500"
+	}
+	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
+	go func() {
+		defer conn.Close()
+		receive(make(chan struct{}))
+	}()
+	return "hijacked"
+}
+
+// opened keeps files that nobody closes.
+var opened struct {
+	sync.Mutex
+	files []*os.File
+}
+
+// openFile opens a file and forgets it.
+func openFile(w http.ResponseWriter, _ *http.Request) string {
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return "500"
+	}
+	opened.Lock()
+	opened.files = append(opened.files, file)
+	opened.Unlock()
+	return "200"
 }
 
 // stuck answers and does not return, whether its client stays or not.

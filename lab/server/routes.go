@@ -35,6 +35,8 @@ var routes = []route{
 	{"GET", "/hijack", hijack},
 	{"GET", "/leak", leak},
 	{"GET", "/forget", forget},
+	{"GET", "/abandon", abandon},
+	{"GET", "/open", openFile},
 	{"GET", "/stuck", stuck},
 }
 
