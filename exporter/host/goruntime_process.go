@@ -172,11 +172,18 @@ func (p *goProcess) findings(of Process) []Finding {
 		add(fdLeak, l.Count, l.Since, l.CreatedBy, fmt.Sprintf("%d descriptors (%s) are left open; window after window more of them, and none was closed", l.Count, l.CreatedBy))
 	}
 	for _, h := range p.held {
-		summary := fmt.Sprintf("%d accepted connections are open that no goroutine waits for or serves; the last one that did was created by %s", h.count, h.creator)
-		if h.kind == closeWait {
-			summary = fmt.Sprintf("%d connections whose peer has gone are still open, used by goroutines created by %s (%s)", h.count, h.creator, h.does)
-		}
-		add(h.kind, h.count, h.since, h.creator, summary)
+		add(h.kind, h.count, h.since, h.creator, h.summary())
 	}
 	return all
+}
+
+func (h heldConnections) summary() string {
+	what, user := "accepted connections are open that no goroutine waits for or serves", "the last one that did was created by "+h.creator
+	if h.kind == closeWait {
+		what, user = "connections whose peer has gone are still open", fmt.Sprintf("used by goroutines created by %s (%s)", h.creator, h.does)
+	}
+	if h.creator == "" {
+		user = "none was ever seen to wait for them"
+	}
+	return fmt.Sprintf("%d %s; %s", h.count, what, user)
 }

@@ -24,13 +24,13 @@ import (
 )
 
 // startServer runs lab/server.
-func startServer(t *testing.T) *labtest.Server {
+func startServer(t *testing.T, flags ...string) *labtest.Server {
 	t.Helper()
 	path, err := gobuild.Build(t.Context(), gobuild.Spec{Package: "../../lab/server", Mode: gobuild.Stripped})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return labtest.StartServer(t, labtest.ServerOptions{Executable: path})
+	return labtest.StartServer(t, labtest.ServerOptions{Executable: path, Flags: flags})
 }
 
 func askServer(t *testing.T, server *labtest.Server, path string) string {
@@ -76,7 +76,7 @@ func counted(t *testing.T, c *goRuntime, now time.Time) *Found {
 	return f
 }
 
-// valuesOf are the values of a metric, by the last label if it has two.
+// valuesOf are the values of a metric, by the label beside the service if it has one.
 func valuesOf(f *Found, m names.Metric) map[string]float64 {
 	values := map[string]float64{}
 	for _, family := range f.families() {
@@ -84,15 +84,15 @@ func valuesOf(f *Found, m names.Metric) map[string]float64 {
 			continue
 		}
 		for _, series := range family.Metric {
-			values[label(series, "created_by")] += series.Gauge.GetValue()
+			values[besideService(series)] += series.Gauge.GetValue()
 		}
 	}
 	return values
 }
 
-func label(series *dto.Metric, name string) string {
+func besideService(series *dto.Metric) string {
 	for _, l := range series.Label {
-		if l.GetName() == name {
+		if l.GetName() != "service" {
 			return l.GetValue()
 		}
 	}

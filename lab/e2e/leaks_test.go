@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -18,6 +19,8 @@ const (
 	goroutines    = "tcpslo_goroutines"
 	goroutineLeak = "tcpslo_goroutine_leak_suspected"
 	openFDs       = "tcpslo_open_fds"
+
+	fdsWithoutOwner = "tcpslo_fds_without_owner"
 )
 
 // impatient finds leaks within seconds.
@@ -67,4 +70,30 @@ func TestOpen_descriptors_are_those_of_procfs(t *testing.T) {
 		}
 		return same("open descriptors", got, float64(len(entries)))
 	})
+}
+
+func TestConnections_that_nobody_serves_are_found_and_a_clean_server_has_no_finding(t *testing.T) {
+	testenv.NeedRoot(t)
+	ex := labtest.StartExporter(t, labtest.Options{Config: impatient})
+	server, clean := labtest.StartServer(t, labtest.ServerOptions{}), labtest.StartServer(t, labtest.ServerOptions{})
+	of, ofClean := ex.WaitAttached(server.PID), ex.WaitAttached(clean.PID)
+	if of.Name != ofClean.Name {
+		t.Fatalf("services %q and %q, want one", of.Name, ofClean.Name)
+	}
+	addr := netip.MustParseAddrPort(server.Listen[0])
+	hijacked := labtest.DialMany(t, nil, addr, 3, labtest.DialOptions{})
+	labtest.DialMany(t, nil, netip.MustParseAddrPort(clean.Listen[0]), 3, labtest.DialOptions{})
+	for _, conn := range hijacked {
+		conn.Send(t, "GET /forget HTTP/1.1\r\nHost: lab\r\n\r\n")
+	}
+	labtest.Settles(t, func() error {
+		found := ex.Findings(server.PID)
+		if len(found) != 1 || found[0].Kind != "hijacked_forgotten" || found[0].Count != 3 || found[0].Service != of.Name || found[0].Since.IsZero() || found[0].Summary == "" || found[0].Remedy == "" {
+			return fmt.Errorf("findings %+v, want 3 hijacked and forgotten connections", found)
+		}
+		return same("descriptors without owner", ex.Scrape().Value(fdsWithoutOwner, labtest.Labels{"service": of.Name}), 3)
+	})
+	if found := ex.Findings(clean.PID); len(found) != 0 {
+		t.Errorf("a clean server: %+v", found)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // Service is one element of GET /api/v1/services.
@@ -33,6 +34,28 @@ type ListenerInfo struct {
 	Service  string `json:"service"`
 	PID      int    `json:"pid"`
 	Worker   string `json:"worker"`
+}
+
+// Finding is one element of GET /api/v1/findings.
+type Finding struct {
+	Kind      string    `json:"kind"`
+	Service   string    `json:"service"`
+	PID       int       `json:"pid"`
+	Count     int       `json:"count"`
+	Since     time.Time `json:"since"`
+	CreatedBy string    `json:"created_by"`
+	Summary   string    `json:"summary"`
+	Remedy    string    `json:"remedy"`
+}
+
+// Findings reads GET /api/v1/findings, those of one process.
+func (e *Exporter) Findings(pid int) []Finding {
+	e.t.Helper()
+	var answer struct {
+		Findings []Finding `json:"findings"`
+	}
+	e.getJSON("/api/v1/findings", &answer)
+	return slices.DeleteFunc(answer.Findings, func(f Finding) bool { return f.PID != pid })
 }
 
 // Services reads GET /api/v1/services.
