@@ -85,12 +85,14 @@ func (c *Connections) Judge(now time.Time, descriptors []Descriptor, goroutines 
 			continue
 		}
 		u := Unwatched{Descriptor: d, Since: s.since, CreatedBy: s.createdBy}
-		if i, ok := byID[s.user]; ok {
-			u.User = goroutines[i]
-		} else if i, ok := children[s.user]; ok {
-			u.User = goroutines[i]
+		i, alive := byID[s.user]
+		if !alive {
+			i, alive = children[s.user]
 		}
-		busy[u.User.ID] = true
+		if alive {
+			u.User, u.CreatedBy = goroutines[i], goroutines[i].CreatedBy
+			busy[u.User.ID] = true
+		}
 		idle = append(idle, u)
 	}
 	c.attribute(idle, goroutines, busy)
@@ -115,9 +117,6 @@ func (c *Connections) attribute(idle []Unwatched, goroutines []Goroutine, busy m
 	for i := range idle {
 		u := &idle[i]
 		if c.known[u.Socket()].user != 0 {
-			if u.User.ID != 0 {
-				u.CreatedBy = u.User.CreatedBy
-			}
 			continue
 		}
 		for ; next < len(goroutines); next++ {

@@ -113,6 +113,14 @@ func TestHijacked_connections_that_were_forgotten_are_found_whether_their_client
 	w.finds(t, hijackedForgotten, 5, httpConnections)
 }
 
+func TestHijacked_connection_that_nobody_was_seen_to_wait_for_is_found_beside_others_that_are_served(t *testing.T) {
+	server := startServer(t)
+	request(t, clients(t, server, 4), "/hello/you", "200")
+	request(t, clients(t, server, 2), "/stuck", "200")
+	request(t, clients(t, server, 3), "/forget", "101")
+	newWindows(t, server).finds(t, hijackedForgotten, 3, "")
+}
+
 func TestConnections_whose_client_has_left_are_found_with_the_function_that_created_their_goroutine(t *testing.T) {
 	for path, creator := range map[string]string{"/abandon": "main.abandon", "/stuck": httpConnections} {
 		t.Run(path, func(t *testing.T) {
