@@ -341,6 +341,7 @@ func askEverything(x *Executable) {
 	x.InlinedSite("main.main", "runtime.add")
 	x.StackDepth(x.functions.module.text)
 	x.References("main.main")
+	x.Line(x.functions.module.text)
 	x.FieldOffset("runtime.g", "stack.hi")
 	x.FieldOffset("example.com/absent.Type", "field")
 	x.Itab("*runtime.TypeAssertionError", "error")

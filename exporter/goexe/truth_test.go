@@ -102,6 +102,7 @@ func TestStripped_executables_tell_what_symbols_and_DWARF_tell(t *testing.T) {
 			}
 			t.Run("what is inlined where", func(t *testing.T) { truth.compareInlined(t, x) })
 			t.Run("what functions refer to", func(t *testing.T) { truth.compareReferences(t, open(t, compile(t, b, false))) })
+			t.Run("lines", func(t *testing.T) { compareLines(t, compile(t, b, false)) })
 			t.Run("the wanted fields", func(t *testing.T) { truth.compareWantedFields(t, x, b.minor()) })
 			t.Run("every field", func(t *testing.T) { truth.compareAllFields(t, x) })
 		})
@@ -393,6 +394,51 @@ func compareLiveItabs(t *testing.T, x *Executable, b build) {
 	}
 	if len(compared) != 6 {
 		t.Errorf("compared the itabs of %v only", compared)
+	}
+}
+
+// compareLines looks at every instruction of package main at which DWARF begins
+// another line.
+func compareLines(t *testing.T, path string) {
+	x := open(t, path)
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	data, err := file.DWARF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	main, err := x.Function("main.main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := data.Reader().SeekPC(main.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := data.LineReader(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type place struct {
+		file string
+		line int
+	}
+	want := map[uint64]place{}
+	for line := (dwarf.LineEntry{}); lines.Next(&line) == nil; {
+		if !line.EndSequence {
+			want[line.Address] = place{line.File.Name, line.Line}
+		}
+	}
+	if len(want) < 100 {
+		t.Fatalf("only %d lines in package main", len(want))
+	}
+	for address, w := range want {
+		if file, line, err := x.Line(address); file != w.file || line != w.line || err != nil {
+			t.Errorf("%#x is %s:%d, %v; want %s:%d", address, file, line, err, w.file, w.line)
+		}
 	}
 }
 
