@@ -22,6 +22,7 @@ type executable struct {
 	slices    []uint64          // one of which is runtime.allgs
 	reasons   []uint64          // one of which is runtime.waitReasonStrings
 	functions map[uint64]string // names by program counter, as far as they were asked for
+	lines     map[uint64]string // files and lines, likewise
 }
 
 // fields are offsets in runtime.g, in bytes, from where it is read.
@@ -40,13 +41,13 @@ type pollFields struct {
 // extent is the part of a struct that is read: its offset and size in bytes.
 type extent struct{ first, size uint64 }
 
-// mostFunctions bounds the names that are kept, whatever a process claims to have
+// mostFunctions bounds the names and the lines that are kept, whatever a process claims to have
 // as program counters.
 const mostFunctions = 1 << 14
 
 // newExecutable looks into a file.
 func newExecutable(path string) (*executable, error) {
-	x := &executable{path: path, functions: map[uint64]string{}}
+	x := &executable{path: path, functions: map[uint64]string{}, lines: map[uint64]string{}}
 	file, err := x.file()
 	if errors.Is(err, goexe.ErrNotGo) || errors.Is(err, goexe.ErrUnsupportedVersion) || errors.Is(err, goexe.ErrUnsupportedArch) {
 		x.refused = err
@@ -127,21 +128,41 @@ func (x *executable) close() {
 // function is the name of the function that holds an address in the file, "" if
 // there is none.
 func (x *executable) function(address uint64) string {
-	name, known := x.functions[address]
-	if known {
-		return name
+	return x.lookUp(x.functions, address, func(file *goexe.Executable) string {
+		f, err := file.FunctionAt(address)
+		if err != nil {
+			return ""
+		}
+		return withoutTypeArguments(f.Name)
+	})
+}
+
+// line is the file and the line that an address in the file comes from, "" if there
+// is none.
+func (x *executable) line(address uint64) string {
+	return x.lookUp(x.lines, address, func(file *goexe.Executable) string {
+		name, line, err := file.Line(address)
+		if err != nil {
+			return ""
+		}
+		return fmt.Sprintf("%s:%d", name, line)
+	})
+}
+
+// lookUp asks the file what is not known yet.
+func (x *executable) lookUp(known map[uint64]string, address uint64, ask func(*goexe.Executable) string) string {
+	if text, ok := known[address]; ok {
+		return text
 	}
 	file, err := x.file()
 	if err != nil {
 		return "" // it is asked for again
 	}
-	if f, err := file.FunctionAt(address); err == nil {
-		name = withoutTypeArguments(f.Name)
+	text := ask(file)
+	if len(known) < mostFunctions {
+		known[address] = text
 	}
-	if len(x.functions) < mostFunctions {
-		x.functions[address] = name
-	}
-	return name
+	return text
 }
 
 // withoutTypeArguments makes "main.run[...]" of "main.run[go.shape.int]", as a

@@ -41,6 +41,9 @@ type Goroutine struct {
 	// of, and type arguments are "[...]". Both are "runtime.main" of the first one,
 	// which runs main, and "" if a thread of C brought it.
 	CreatedBy, StartedWith string
+	// CreatedAt is the file and the line of the go statement, "path/leaks.go:31"; "" of
+	// the first one and of those that a thread of C brought.
+	CreatedAt string
 }
 
 // IsSystem tells a goroutine of the runtime itself, which runtime.NumGoroutine
@@ -170,9 +173,10 @@ func (p *process) decode(g []byte) (one Goroutine, ok bool) {
 	one.StartedWith = p.function(number(f.startpc))
 	// The program counter is where newproc returns to, which may be the end of the
 	// function.
-	one.CreatedBy = p.function(number(f.gopc) - 1)
 	if one.ID == 1 {
 		one.CreatedBy = one.StartedWith
+	} else {
+		one.CreatedBy, one.CreatedAt = p.function(number(f.gopc)-1), p.executable.line(number(f.gopc)-1-p.bias)
 	}
 	if f.hasParent {
 		one.Parent = number(f.parentGoid)

@@ -30,12 +30,13 @@ import (
 // traced is what a traceback tells of a goroutine.
 type traced struct {
 	parent          uint64
-	createdBy, does string // does is why it waits, or else its status
+	createdBy, line string
+	does            string // why it waits, or else its status
 }
 
 var (
 	header    = regexp.MustCompile(`^goroutine (\d+) \[([^],]+)`)
-	createdBy = regexp.MustCompile(`(?m)^created by (.+?)(?: in goroutine (\d+))?$`)
+	createdBy = regexp.MustCompile(`(?m)^created by (.+?)(?: in goroutine (\d+))?\n\t(\S+)`)
 )
 
 // parseTraceback reads a traceback of all goroutines. Of the one that made it, and
@@ -52,7 +53,7 @@ func parseTraceback(t *testing.T, text string) map[uint64]traced {
 		id, _ := strconv.ParseUint(head[1], 10, 64)
 		g := traced{does: head[2]}
 		if by := createdBy.FindStringSubmatch(block); by != nil {
-			g.createdBy = by[1]
+			g.createdBy, g.line = by[1], by[3]
 			g.parent, _ = strconv.ParseUint(by[2], 10, 64)
 		}
 		all[id] = g
@@ -79,7 +80,7 @@ func read(reader *Reader, pid uint32) (map[uint64]traced, error) {
 		if g.IsSystem() {
 			return
 		}
-		one := traced{g.Parent, g.CreatedBy, g.Status}
+		one := traced{g.Parent, g.CreatedBy, g.CreatedAt, g.Status}
 		if g.WaitReason != "" {
 			one.does = g.WaitReason
 		}

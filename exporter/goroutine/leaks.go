@@ -29,8 +29,11 @@ type Leaks struct {
 	count int         // of windows
 	left  []left      // at the end of the last one, by ID
 	now   []left      // of this one, in any order
-	sites map[string]*site
+	sites map[siteKey]*site
 }
+
+// siteKey is a go statement.
+type siteKey struct{ createdBy, createdAt string }
 
 // left is a goroutine that there is at the end of a window.
 type left struct {
@@ -48,9 +51,10 @@ type site struct {
 	calm      int    // windows in succession in which none of those that it had left behind ended
 }
 
-// Leak is a function that is suspected of leaking goroutines.
+// Leak is a function that is suspected of leaking goroutines by one of its go
+// statements.
 type Leak struct {
-	CreatedBy string
+	CreatedBy, CreatedAt string
 	// Count is how many it has left behind, those from before the first window too.
 	Count int
 	// Since is the end of the first of the windows that made it suspicious.
@@ -65,15 +69,16 @@ func (l *Leaks) Due(now time.Time) bool {
 }
 
 // Add adds a goroutine that there is at the end of a window, by its ID and the
-// function that created it.
-func (l *Leaks) Add(id uint64, createdBy string) {
+// function and the line that created it.
+func (l *Leaks) Add(id uint64, createdBy, createdAt string) {
 	if l.sites == nil {
-		l.sites = map[string]*site{}
+		l.sites = map[siteKey]*site{}
 	}
-	s, ok := l.sites[createdBy]
+	key := siteKey{createdBy, createdAt}
+	s, ok := l.sites[key]
 	if !ok {
-		s = &site{Leak: Leak{CreatedBy: createdBy}}
-		l.sites[createdBy] = s
+		s = &site{Leak: Leak{CreatedBy: createdBy, CreatedAt: createdAt}}
+		l.sites[key] = s
 	}
 	l.now = append(l.now, left{id: id, site: s})
 }
@@ -109,9 +114,9 @@ func (l *Leaks) Judge(now time.Time) {
 		l.ended(g)
 	}
 	l.left, l.now = l.now, l.left[:0]
-	for name, s := range l.sites {
+	for key, s := range l.sites {
 		if !s.alive {
-			delete(l.sites, name)
+			delete(l.sites, key)
 		}
 		l.judge(s)
 	}
@@ -143,7 +148,7 @@ func (l *Leaks) Suspected() []Leak {
 		}
 	}
 	slices.SortFunc(all, func(a, b Leak) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.CreatedBy, b.CreatedBy))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.CreatedBy, b.CreatedBy), cmp.Compare(a.CreatedAt, b.CreatedAt))
 	})
 	return all
 }

@@ -44,7 +44,7 @@ func (p *program) minute() []Leak {
 	}
 	for _, g := range p.living { // in any order
 		if g.MayLeak() {
-			p.leaks.Add(g.ID, g.CreatedBy)
+			p.leaks.Add(g.ID, g.CreatedBy, g.CreatedAt)
 		}
 	}
 	p.leaks.Judge(p.clock)

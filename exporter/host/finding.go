@@ -17,6 +17,7 @@ type Finding struct {
 	Count   int         `json:"count"`
 	Since   time.Time   `json:"since"`      // when it was noticed
 	Creator string      `json:"created_by"` // function that created the goroutine, or kind of descriptor
+	Line    string      `json:"line"`       // of its go statement, "path/leaks.go:31"; "" if it is not known
 	Summary string      `json:"summary"`
 	Remedy  string      `json:"remedy"`
 }

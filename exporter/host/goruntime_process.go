@@ -26,6 +26,7 @@ type goProcess struct {
 type heldConnections struct {
 	kind    FindingKind
 	creator string
+	line    string // of the go statement that created a goroutine that uses one
 	count   int
 	since   time.Time // of the first
 	does    string    // what a goroutine that uses one does
@@ -40,14 +41,14 @@ func newGoProcess(options *GoRuntimeOptions) *goProcess {
 func (p *goProcess) judge(now time.Time, pid uint32, root string, descriptors []goroutine.Descriptor, all []goroutine.Goroutine) error {
 	for _, g := range all {
 		if g.MayLeak() {
-			p.leaks.Add(g.ID, g.CreatedBy)
+			p.leaks.Add(g.ID, g.CreatedBy, g.CreatedAt)
 		}
 	}
 	p.leaks.Judge(now)
 	p.descriptorLeaks.Due(now)
 	for _, d := range descriptors {
 		if d.Waiting == [2]uint64{} { // else the peer can end it
-			p.descriptorLeaks.Add(descriptorID(d), descriptorKind(d))
+			p.descriptorLeaks.Add(descriptorID(d), descriptorKind(d), "")
 		}
 	}
 	p.descriptorLeaks.Judge(now)
@@ -83,7 +84,7 @@ func (p *goProcess) hold(kind FindingKind, u goroutine.Unwatched) {
 			return
 		}
 	}
-	p.held = append(p.held, heldConnections{kind, u.CreatedBy, 1, u.Since, does})
+	p.held = append(p.held, heldConnections{kind, u.CreatedBy, u.User.CreatedAt, 1, u.Since, does})
 }
 
 // tcpTable is what /proc/PID/net/tcp and tcp6 tell of a network namespace.
@@ -162,17 +163,17 @@ func descriptorKind(d goroutine.Descriptor) string {
 // findings tells all that is wrong with the process.
 func (p *goProcess) findings(of Process) []Finding {
 	var all []Finding
-	add := func(kind FindingKind, count int, since time.Time, creator, summary string) {
-		all = append(all, Finding{kind, of.Service, of.PID, count, since, creator, summary, remedies[kind]})
+	add := func(kind FindingKind, count int, since time.Time, creator, line, summary string) {
+		all = append(all, Finding{kind, of.Service, of.PID, count, since, creator, line, summary, remedies[kind]})
 	}
 	for _, l := range p.leaks.Suspected() {
-		add(goroutineLeak, l.Count, l.Since, l.CreatedBy, fmt.Sprintf("%d goroutines created by %s are left; window after window more of them, and none has ended", l.Count, l.CreatedBy))
+		add(goroutineLeak, l.Count, l.Since, l.CreatedBy, l.CreatedAt, fmt.Sprintf("%d goroutines created by %s are left; window after window more of them, and none has ended", l.Count, l.CreatedBy))
 	}
 	for _, l := range p.descriptorLeaks.Suspected() {
-		add(fdLeak, l.Count, l.Since, l.CreatedBy, fmt.Sprintf("%d descriptors (%s) are left open; window after window more of them, and none was closed", l.Count, l.CreatedBy))
+		add(fdLeak, l.Count, l.Since, l.CreatedBy, "", fmt.Sprintf("%d descriptors (%s) are left open; window after window more of them, and none was closed", l.Count, l.CreatedBy))
 	}
 	for _, h := range p.held {
-		add(h.kind, h.count, h.since, h.creator, h.summary())
+		add(h.kind, h.count, h.since, h.creator, h.line, h.summary())
 	}
 	return all
 }

@@ -168,6 +168,25 @@ func TestLeak_is_suspected_when_window_after_window_left_goroutines_behind(t *te
 			t.Fatalf("in window %d suspected: %v, want %v", window, got, want)
 		}
 	}
+	if line := fmt.Sprintf("/leaks.go:%d", lineOf(t, "../../lab/server/leaks.go", "go receive(never)")); len(c.findings) != 1 || !strings.HasSuffix(c.findings[0].Line, line) {
+		t.Errorf("findings %+v, want one of %s", c.findings, line)
+	}
+}
+
+// lineOf is the number of the line of a file that is this text.
+func lineOf(t *testing.T, path, text string) int {
+	t.Helper()
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(string(source), "\n") {
+		if strings.TrimSpace(line) == text {
+			return i + 1
+		}
+	}
+	t.Fatalf("%s has no line %q", path, text)
+	return 0
 }
 
 func TestServer_without_a_leak_is_not_suspected_however_many_connections_it_gets(t *testing.T) {

@@ -44,6 +44,7 @@ type Finding struct {
 	Count     int       `json:"count"`
 	Since     time.Time `json:"since"`
 	CreatedBy string    `json:"created_by"`
+	Line      string    `json:"line"`
 	Summary   string    `json:"summary"`
 	Remedy    string    `json:"remedy"`
 }
