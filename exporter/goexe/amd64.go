@@ -32,6 +32,11 @@ func decodeAMD64(code []byte, address uint64) (instruction, error) {
 	if rel, ok := inst.Args[0].(x86asm.Rel); ok {
 		in.target = in.next() + uint64(int64(rel))
 	}
+	for _, arg := range inst.Args {
+		if memory, ok := arg.(x86asm.Mem); ok && memory.Base == x86asm.RIP {
+			in.data = in.next() + uint64(memory.Disp)
+		}
+	}
 	switch inst.Op {
 	case x86asm.RET, x86asm.LRET:
 		in.flow = flowReturn

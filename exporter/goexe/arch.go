@@ -25,6 +25,7 @@ type instruction struct {
 	length  uint64 // in bytes
 	flow    flow
 	target  uint64 // of a direct branch, jump or call; else 0
+	data    uint64 // address of the memory that it names relative to itself; else 0
 	// text is the instruction in Go's assembly syntax.
 	text func(symbolNamer) string
 

@@ -49,6 +49,9 @@ func decodeARM64(code []byte, address uint64) (instruction, error) {
 	case w&0xffe0001f == 0xd4200000, w&0xffff0000 == 0: // BRK, UDF
 		in.flow = flowTrap
 	}
+	if len(code) >= 8 {
+		in.data = pageARM64(address, w, binary.LittleEndian.Uint32(code[4:]))
+	}
 	in.prologue = prologueARM64(code[:4])
 	return in, nil
 }
@@ -58,6 +61,24 @@ func decodeARM64(code []byte, address uint64) (instruction, error) {
 func relativeARM64(address uint64, w uint32, shift, bits int) uint64 {
 	offset := int32(w<<(32-shift-bits)) >> (32 - bits)
 	return address + uint64(int64(offset)*4)
+}
+
+// pageARM64 is the address that an ADRP and the instruction after it make
+// together, an ADD or a load or store of a word; 0 for any others.
+func pageARM64(address uint64, w, after uint32) uint64 {
+	if w&0x9f000000 != 0x90000000 || after>>5&0x1f != w&0x1f {
+		return 0
+	}
+	pages := int32(w<<8)>>13<<2 | int32(w>>29&3)
+	page := address&^0xfff + uint64(int64(pages)<<12)
+	offset := uint64(after >> 10 & 0xfff)
+	switch {
+	case after&0xffc00000 == 0x91000000: // ADD
+		return page + offset
+	case after&0xffc00000 == 0xf9400000, after&0xffc00000 == 0xf9000000: // LDR, STR
+		return page + offset*word
+	}
+	return 0
 }
 
 // prologueARM64 is true for the instructions by which cmd/internal/obj/arm64

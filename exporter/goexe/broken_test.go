@@ -340,6 +340,8 @@ func askEverything(x *Executable) {
 	x.InlinedInto("runtime.add")
 	x.InlinedSite("main.main", "runtime.add")
 	x.StackDepth(x.functions.module.text)
+	x.References("main.main")
+	x.Line(x.functions.module.text)
 	x.FieldOffset("runtime.g", "stack.hi")
 	x.FieldOffset("example.com/absent.Type", "field")
 	x.Itab("*runtime.TypeAssertionError", "error")

@@ -26,6 +26,7 @@ type image struct {
 	reader    io.ReaderAt
 	machine   elf.Machine
 	arch      *architecture // nil if unsupported
+	entry     uint64        // where execution begins
 	segments  []segment     // by address
 	sections  map[string]uint64
 	dynamic   segment       // PT_DYNAMIC; size 0 if there is none
@@ -65,7 +66,7 @@ func newImage(r io.ReaderAt, size int64) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ELF headers: %w", err)
 	}
-	img := &image{reader: r, machine: file.Machine, sections: map[string]uint64{}}
+	img := &image{reader: r, machine: file.Machine, entry: file.Entry, sections: map[string]uint64{}}
 	if file.Class == elf.ELFCLASS64 && file.ByteOrder == binary.LittleEndian {
 		img.arch = architectures[file.Machine]
 	}

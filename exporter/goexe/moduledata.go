@@ -17,6 +17,8 @@ type moduledata struct {
 	text, etext uint64 // Go's machine code
 
 	functionNames span // of bytes
+	units         span // of uint32 offsets in files, those of each compilation unit together: cutab
+	files         span // of bytes: filetab
 	pcTables      span // of bytes: pctab
 	functionInfo  span // of bytes: pclntable, which ftab's entries point into
 	functions     span // of ftab entries, the last of which only ends the one before
@@ -38,6 +40,8 @@ type moduledata struct {
 const (
 	moduleHeader        = 0
 	moduleFunctionNames = 1
+	moduleUnits         = 4
+	moduleFiles         = 7
 	modulePCTables      = 10
 	moduleFunctionInfo  = 13
 	moduleFunctions     = 16
@@ -191,6 +195,8 @@ func readModuledata(img *image, address uint64, layout moduleLayout, magic uint3
 		text:          pointer(moduleText),
 		etext:         pointer(moduleText + 1),
 		functionNames: slice(moduleFunctionNames, 1),
+		units:         slice(moduleUnits, 4),
+		files:         slice(moduleFiles, 1),
 		pcTables:      slice(modulePCTables, 1),
 		functionInfo:  slice(moduleFunctionInfo, 1),
 		functions:     slice(moduleFunctions, functabEntrySize),

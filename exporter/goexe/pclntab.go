@@ -27,7 +27,10 @@ const (
 	// Fields of runtime._func (runtime/runtime2.go, Go 1.18 to 1.27).
 	funcNameOffset = 4  // uint32, in functionNames
 	funcStackTable = 16 // uint32, in pcTables
+	funcFileTable  = 20 // uint32, in pcTables: numbers of files
+	funcLineTable  = 24 // uint32, in pcTables
 	funcTableCount = 28 // uint32: npcdata
+	funcUnit       = 32 // uint32, in units: where the files of the compilation unit begin
 
 	// maxFunctions bounds the table that a lookup by name keeps, at 4 bytes each.
 	// The largest executables have a few hundred thousand.
@@ -179,12 +182,17 @@ func (t *functionTable) eachRange(offset uint32, room uint64, visit func(value i
 
 // name is the function name at an offset, cut off at maxName bytes.
 func (t *functionTable) name(offset uint32) (string, error) {
-	names := t.module.functionNames
-	if uint64(offset) >= names.n {
-		return "", fmt.Errorf("corrupt function table: name at %#x of %#x bytes", offset, names.n)
+	return t.text(t.module.functionNames, offset)
+}
+
+// text is the text at an offset among those that end with a zero byte, cut off at
+// maxName bytes.
+func (t *functionTable) text(all span, offset uint32) (string, error) {
+	if uint64(offset) >= all.n {
+		return "", fmt.Errorf("corrupt function table: name at %#x of %#x bytes", offset, all.n)
 	}
-	var name []byte
-	for at := names.address + uint64(offset); len(name) < maxName; at++ {
+	var text []byte
+	for at := all.address + uint64(offset); len(text) < maxName; at++ {
 		b, err := t.image.uint8(at)
 		if err != nil {
 			return "", err
@@ -192,9 +200,9 @@ func (t *functionTable) name(offset uint32) (string, error) {
 		if b == 0 {
 			break
 		}
-		name = append(name, b)
+		text = append(text, b)
 	}
-	return string(name), nil
+	return string(text), nil
 }
 
 // nameOffset finds a name among the names of functions, those that were inlined

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,7 +30,11 @@ var wantedFields = []wantedField{
 	{"runtime.g", "gopc", 0, 0},
 	{"runtime.g", "startpc", 0, 0},
 	{"runtime.g", "waitreason", 0, 0},
+	{"runtime.g", "waitsince", 0, 0},
 	{"runtime.g", "parentGoid", 21, 0},
+	{"runtime.pollDesc", "fd", 0, 0},
+	{"runtime.pollDesc", "rg", 0, 0},
+	{"runtime.pollDesc", "wg", 0, 0},
 	{"runtime.m", "procid", 0, 0},
 	{"runtime.m", "curg", 0, 0},
 	{"net/http.response", "conn", 0, 0},
@@ -96,6 +101,8 @@ func TestStripped_executables_tell_what_symbols_and_DWARF_tell(t *testing.T) {
 				t.Run("the itabs of a running process", func(t *testing.T) { compareLiveItabs(t, x, b) })
 			}
 			t.Run("what is inlined where", func(t *testing.T) { truth.compareInlined(t, x) })
+			t.Run("what functions refer to", func(t *testing.T) { truth.compareReferences(t, open(t, compile(t, b, false))) })
+			t.Run("lines", func(t *testing.T) { compareLines(t, compile(t, b, false)) })
 			t.Run("the wanted fields", func(t *testing.T) { truth.compareWantedFields(t, x, b.minor()) })
 			t.Run("every way through a connection", func(t *testing.T) { truth.compareSteps(t, x) })
 			t.Run("every field", func(t *testing.T) { truth.compareAllFields(t, x) })
@@ -109,7 +116,9 @@ const attrGoKind dwarf.Attr = 0x2900
 
 // truth is what the compiler and linker wrote for debuggers.
 type truth struct {
+	entry     uint64
 	functions []elf.Symbol
+	variables map[string]uint64
 	itabs     map[string]map[string]uint64 // interface → concrete type → address
 	structs   map[string]*dwarf.StructType
 	inlined   map[string]map[string]bool // function → those that hold a copy
@@ -126,7 +135,7 @@ func readTruth(t *testing.T, path string) *truth {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &truth{itabs: map[string]map[string]uint64{}, structs: map[string]*dwarf.StructType{}}
+	tr := &truth{entry: f.Entry, variables: map[string]uint64{}, itabs: map[string]map[string]uint64{}, structs: map[string]*dwarf.StructType{}}
 	var text, etext uint64
 	for _, s := range symbols {
 		switch s.Name {
@@ -143,6 +152,9 @@ func readTruth(t *testing.T, path string) *truth {
 				tr.itabs[iface] = map[string]uint64{}
 			}
 			tr.itabs[iface][concrete] = s.Value
+		}
+		if elf.ST_TYPE(s.Info) == elf.STT_OBJECT {
+			tr.variables[s.Name] = s.Value
 		}
 		// Among the functions of the C library that an external linker adds, Go's are
 		// those in Go's part of the text that have a package. The names of functions
@@ -383,6 +395,71 @@ func compareLiveItabs(t *testing.T, x *Executable, b build) {
 	}
 	if len(compared) != 6 {
 		t.Errorf("compared the itabs of %v only", compared)
+	}
+}
+
+// compareLines looks at every instruction of package main at which DWARF begins
+// another line.
+func compareLines(t *testing.T, path string) {
+	x := open(t, path)
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	data, err := file.DWARF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	main, err := x.Function("main.main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := data.Reader().SeekPC(main.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := data.LineReader(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type place struct {
+		file string
+		line int
+	}
+	want := map[uint64]place{}
+	for line := (dwarf.LineEntry{}); lines.Next(&line) == nil; {
+		if !line.EndSequence {
+			want[line.Address] = place{line.File.Name, line.Line}
+		}
+	}
+	if len(want) < 100 {
+		t.Fatalf("only %d lines in package main", len(want))
+	}
+	for address, w := range want {
+		if file, line, err := x.Line(address); file != w.file || line != w.line || err != nil {
+			t.Errorf("%#x is %s:%d, %v; want %s:%d", address, file, line, err, w.file, w.line)
+		}
+	}
+}
+
+// wantedReferences is where the exporter looks for variables of the runtime.
+var wantedReferences = map[string]string{
+	"runtime.allgadd":         "runtime.allgs",
+	"runtime.goroutineheader": "runtime.waitReasonStrings",
+}
+
+// compareReferences wants the executable that the symbols are of: without them,
+// variables lie elsewhere.
+func (tr *truth) compareReferences(t *testing.T, x *Executable) {
+	if x.Entry() != tr.entry {
+		t.Errorf("execution begins at %#x, want %#x", x.Entry(), tr.entry)
+	}
+	for function, variable := range wantedReferences {
+		references, err := x.References(function)
+		if want, known := tr.variables[variable]; !known || err != nil || !slices.Contains(references, want) {
+			t.Errorf("%q refers to %#x, %v, want %q at %#x among them", function, references, err, variable, want)
+		}
 	}
 }
 

@@ -55,6 +55,7 @@ var kinds = []Kind{
 	tcpExtKind,
 	nicKind,
 	sysctlKind,
+	goRuntimeKind,
 	auditKind,
 }
 
@@ -64,11 +65,20 @@ type Environment struct {
 	Resolver metric.Resolver
 	Log      *slog.Logger
 
+	// Processes are those that serve, in the order in which they are told; nil for none.
+	Processes func() []Process
+
 	// For the audit. Owners are the owners of the listening sockets by inode; where
 	// it is nil, procfs is searched. Counted is what the probes knew at this scrape,
 	// nil where there are none.
 	Owners  func() map[uint32]audit.Owner
 	Counted func() *audit.Metrics
+}
+
+// Process is a process of a service.
+type Process struct {
+	PID     uint32
+	Service string
 }
 
 // Paths are where the host's file systems are mounted, which in a container is

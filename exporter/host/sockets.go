@@ -77,15 +77,8 @@ type sockets struct {
 	destinations map[destination]uint32
 	buffer       []byte
 
-	found  *Found // by the last count
-	err    error
-	rested time.Time // no count before
+	resting
 }
-
-// restAfterCount bounds what counting costs, however many sockets there are: from
-// the begin of one count to the next at least this many times what it took pass.
-// So it takes 5 % of one CPU at most.
-const restAfterCount = 20
 
 func newSockets(environment Environment, options Options) (Collector, error) {
 	return &sockets{
@@ -97,13 +90,7 @@ func newSockets(environment Environment, options Options) (Collector, error) {
 func (s *sockets) Close() error { return nil }
 
 // Update counts, or returns what the last count found if that was dear.
-func (s *sockets) Update() (*Found, error) {
-	if now := time.Now(); !now.Before(s.rested) {
-		s.found, s.err = s.count(now)
-		s.rested = now.Add(restAfterCount * time.Since(now))
-	}
-	return s.found, s.err
-}
+func (s *sockets) Update() (*Found, error) { return s.update(s.count) }
 
 func (s *sockets) count(now time.Time) (*Found, error) {
 	c := &socketCount{sockets: s, now: now, found: &Found{}}

@@ -41,6 +41,7 @@ var Host = []Collector{
 	TCPExt,
 	NIC,
 	Sysctl,
+	GoRuntime,
 	Audit,
 }
 

@@ -312,7 +312,8 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	}
 	g.host = host.NewSet(from.host, host.Environment{
 		Paths: o.options.Paths, Resolver: registry, Log: o.log,
-		Owners: func() map[uint32]audit.Owner { return owners(registry) }, Counted: g.counted.Load,
+		Processes: func() []host.Process { return processes(registry) },
+		Owners:    func() map[uint32]audit.Owner { return owners(registry) }, Counted: g.counted.Load,
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
@@ -343,6 +344,17 @@ func owners(registry *service.Registry) map[uint32]audit.Owner {
 	all := map[uint32]audit.Owner{}
 	for _, l := range registry.Listeners() {
 		all[uint32(l.Inode)] = audit.Owner{PID: l.PID, Service: l.Service}
+	}
+	return all
+}
+
+// processes are the processes of all services.
+func processes(registry *service.Registry) []host.Process {
+	var all []host.Process
+	for _, s := range registry.Services() {
+		for _, pid := range s.PIDs {
+			all = append(all, host.Process{PID: pid, Service: s.Name})
+		}
 	}
 	return all
 }
@@ -441,6 +453,13 @@ func (o *Observer) Status() []probe.Status {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	return append(o.current.set.Status(), o.current.host.Status()...)
+}
+
+// Findings lists what services should have given back.
+func (o *Observer) Findings() []host.Finding {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.current.host.Findings()
 }
 
 // Describe sends nothing: which metrics there are depends on the probes.

@@ -15,7 +15,7 @@ import (
 var kept = []int{
 	unix.CAP_BPF,              // read maps, load programs again on a reload
 	unix.CAP_PERFMON,          // attach to executables that start later
-	unix.CAP_SYS_PTRACE,       // look at other users' /proc/PID/exe and fd
+	unix.CAP_SYS_PTRACE,       // look at other users' /proc/PID/exe and fd, read goroutines
 	unix.CAP_DAC_READ_SEARCH,  // read executables that only their owner may read
 	unix.CAP_SYSLOG,           // read kernel addresses again on a reload
 	unix.CAP_LEASE,            // learn that somebody wants to write to an executable

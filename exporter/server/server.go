@@ -52,6 +52,9 @@ func New(o Options) (http.Handler, error) {
 		mux.HandleFunc("GET /api/v1/listeners", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]any{"listeners": o.Observer.Registry().Listeners()})
 		})
+		mux.HandleFunc("GET /api/v1/findings", func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, map[string]any{"findings": o.Observer.Findings()})
+		})
 		mux.HandleFunc("GET /api/v1/probes", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]any{"probes": o.Observer.Status()})
 		})
@@ -63,7 +66,7 @@ func New(o Options) (http.Handler, error) {
 }
 
 // ownPaths can't be the path of the metrics.
-var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/probes", "/api/v1/requests", "/api/v1/requests/stream"}
+var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/findings", "/api/v1/probes", "/api/v1/requests", "/api/v1/requests/stream"}
 
 func ok(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 

@@ -69,6 +69,29 @@ func (e *Exporter) Requests(query string) []Request {
 	return answer.Requests
 }
 
+// Finding is one element of GET /api/v1/findings.
+type Finding struct {
+	Kind      string    `json:"kind"`
+	Service   string    `json:"service"`
+	PID       int       `json:"pid"`
+	Count     int       `json:"count"`
+	Since     time.Time `json:"since"`
+	CreatedBy string    `json:"created_by"`
+	Line      string    `json:"line"`
+	Summary   string    `json:"summary"`
+	Remedy    string    `json:"remedy"`
+}
+
+// Findings reads GET /api/v1/findings, those of one process.
+func (e *Exporter) Findings(pid int) []Finding {
+	e.t.Helper()
+	var answer struct {
+		Findings []Finding `json:"findings"`
+	}
+	e.getJSON("/api/v1/findings", &answer)
+	return slices.DeleteFunc(answer.Findings, func(f Finding) bool { return f.PID != pid })
+}
+
 // Services reads GET /api/v1/services.
 func (e *Exporter) Services() []Service {
 	e.t.Helper()

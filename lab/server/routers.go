@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-// newHandler puts the routes, the two pages about the server itself and the
+// newHandler puts the routes, the pages about the server itself and the
 // accounting behind the router that was asked for.
 func newHandler(router string, listeners []*listener) (http.Handler, error) {
 	counts := newStats()
@@ -19,6 +19,7 @@ func newHandler(router string, listeners []*listener) (http.Handler, error) {
 	table = append(table,
 		route{"GET", "/-/stats", page(counts.ServeHTTP)},
 		route{"GET", "/-/accepts", page(acceptsHandler(listeners))},
+		route{"GET", "/-/goroutines", page(goroutines)},
 	)
 	var handler http.Handler
 	switch router {

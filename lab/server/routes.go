@@ -34,6 +34,11 @@ var routes = []route{
 	{"GET", "/abort", aborts},
 	{"GET", "/recovered", recovered},
 	{"GET", "/hijack", hijack},
+	{"GET", "/leak", leak},
+	{"GET", "/forget", forget},
+	{"GET", "/abandon", abandon},
+	{"GET", "/open", openFile},
+	{"GET", "/stuck", stuck},
 }
 
 // matches tells whether the route serves this request. As in ServeMux, a route

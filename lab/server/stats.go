@@ -11,7 +11,7 @@ import (
 
 // stats counts what the handlers say they did. It wraps each handler rather than
 // the ResponseWriter, so that the handlers get the writer that net/http made. The
-// two pages about the server are not counted.
+// pages about the server itself are not counted.
 type stats struct {
 	mu       sync.Mutex
 	inFlight int
