@@ -73,7 +73,7 @@ struct work {
 	__u64 met_at;     /* of its struct connection */
 	__u64 handshake, accept_queue, read_wait, parse; /* nanoseconds, or NOT_SEEN */
 	__u32 response_begins; /* behind this sequence number */
-	__u32 unused;
+	__s32 descriptor;      /* of the connection, or -1 */
 };
 
 struct {
@@ -291,7 +291,7 @@ __noinline __u64 unwrap(__u32 executable, __u64 itab, __u64 data)
  * kind doesn't lead back to the server, and a connection of another kind than TCP
  * to no descriptor of a TCP socket: net.netFD repeats what socket() was called with.
  */
-static __always_inline __u64 socket_of(const struct executable *executable, __u64 server, __u64 response)
+static __always_inline __u64 socket_of(const struct executable *executable, __u64 server, __u64 response, __s32 *descriptor)
 {
 	__u64 conn = 0, back = 0, fd, number = 0, family = 0, type = 0;
 	struct go_interface net = {};
@@ -306,6 +306,7 @@ static __always_inline __u64 socket_of(const struct executable *executable, __u6
 		return 0;
 	if ((family != AF_INET && family != AF_INET6) || type != SOCK_STREAM || number > 0x7fffffff)
 		return 0;
+	*descriptor = number;
 	file = file_of_descriptor(number);
 	return file ? (__u64)tcp_sock_of_file(file) : 0;
 }
@@ -315,7 +316,7 @@ static __always_inline void join(struct work *work, const struct executable *exe
 {
 	struct connection *connection;
 
-	work->sk = socket_of(executable, server, work->response);
+	work->sk = socket_of(executable, server, work->response, &work->descriptor);
 	connection = work->sk ? meet_connection(work->sk) : NULL;
 	if (connection)
 		work->met_at = connection->met_at;
@@ -335,15 +336,15 @@ static __always_inline void look_back(struct work *work)
 		return;
 	}
 	since = connection->request_since;
-	if (connection->accepted_at) {
+	if (connection->accepted_at && !connection->requests) {
 		work->accept_queue = connection->accept_queue;
 		if (connection->handshake)
 			work->handshake = connection->handshake;
 		/* What came before waited along with its connection. */
 		if (since && since < connection->accepted_at)
 			since = connection->accepted_at;
-		connection->accepted_at = 0;
 	}
+	connection->requests++;
 	if (since && connection->read_at >= since && connection->read_at <= work->started_at) {
 		work->read_wait = connection->read_at - since;
 		work->parse = work->started_at - connection->read_at;
@@ -359,6 +360,7 @@ static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 respon
 	struct work fresh = {
 		.started_at = bpf_ktime_get_ns(), .response = response, .request = request,
 		.handshake = NOT_SEEN, .accept_queue = NOT_SEEN, .read_wait = NOT_SEEN, .parse = NOT_SEEN,
+		.descriptor = -1,
 	};
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
@@ -371,6 +373,7 @@ static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 respon
 	if (work) {
 		fresh.sk = work->sk;
 		fresh.met_at = work->met_at;
+		fresh.descriptor = work->descriptor;
 	} else if (with_timeline && server) {
 		join(&fresh, &process->executable, server);
 	}

@@ -66,14 +66,14 @@ struct connection {
 	/* The request under way, if the collector timeline runs. */
 	__u32 response_begins; /* sequence number: what comes behind it answers the request */
 	__u64 handshake, accept_queue; /* durations, for its first request */
-	__u64 accepted_at;             /* until that comes */
+	__u64 accepted_at;
 	__u64 request_since;           /* the first byte of a request is there since then */
 	__u64 read_at;                 /* and was first read then */
 	__u64 returned_at;             /* from the last handler */
 	__u64 answer_since;            /* the first packet of its response is awaited since then */
 	__u64 told;                    /* the number of that request, if user space was told of it */
-	struct request_key route;        /* of that request */
-	__u32 unused;
+	struct request_key route;      /* of that request */
+	__u32 requests;                /* that its handlers began */
 };
 
 struct {

@@ -75,7 +75,7 @@ const most = 1 << 20
 // some were not read.
 var ErrTooMany = errors.New("more goroutines than are read")
 
-var errNoGoroutine = errors.New("no goroutine there")
+var ErrNoGoroutine = errors.New("no goroutine there")
 
 // Each calls visit with each goroutine of the process, those of the runtime itself
 // too, oldest place first. The error is wrapped: goexe.ErrNotGo if it does not
@@ -138,7 +138,7 @@ func (r *Reader) ByAddress(pid uint32, address uint64) (Goroutine, error) {
 		return Goroutine{}, fmt.Errorf("goroutine at %#x of process %d: %w", address, pid, err)
 	}
 	defer p.executable.close()
-	found, failure := Goroutine{}, errNoGoroutine
+	found, failure := Goroutine{}, ErrNoGoroutine
 	r.addresses = append(r.addresses[:0], address)
 	if err := p.goroutines(r.addresses, r.buffer, func(g Goroutine) { found, failure = g, nil }); err != nil {
 		failure = err

@@ -27,6 +27,7 @@ import (
 	"github.com/tcpslo/tcpslo/bpf"
 	"github.com/tcpslo/tcpslo/exporter/audit"
 	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/goroutine"
 	"github.com/tcpslo/tcpslo/exporter/host"
 	"github.com/tcpslo/tcpslo/exporter/metric"
 	"github.com/tcpslo/tcpslo/exporter/names"
@@ -44,8 +45,9 @@ type Observer struct {
 	kernel  *probe.Kernel
 	trap    time.Duration
 
-	requests  *timeline.Store
-	exemplars timeline.Exemplars
+	requests   *timeline.Store
+	exemplars  timeline.Exemplars
+	goroutines *goroutine.Reader
 
 	reloading sync.Mutex // one reload at a time
 	gathering sync.Mutex // what is gathered is in use until it is written
@@ -89,7 +91,7 @@ func Start(c *config.Config, options Options, log *slog.Logger) (*Observer, erro
 	if err != nil {
 		return nil, err
 	}
-	o := &Observer{log: log, options: options, kernel: kernel, requests: timeline.NewStore(c.Limits.SlowRequests)}
+	o := &Observer{log: log, options: options, kernel: kernel, requests: timeline.NewStore(c.Limits.SlowRequests), goroutines: goroutine.NewReader(options.Paths.Procfs)}
 	if o.trap, err = kernel.MeasureTrap(); err != nil {
 		log.Warn("the cost of a uprobe could not be measured; probe_overhead_seconds_total leaves the trap out", "error", err)
 	}

@@ -348,6 +348,16 @@ func (it *iterator) run() error {
 // metrics (a ring buffer).
 func (p *Probe) Map(name string) *ebpf.Map { return p.maps[name] }
 
+// Rows reads a map of the probe. visit gets numbers of each row: the fields with the
+// paths, such as key.tgid or value.started_at.
+func (p *Probe) Rows(name string, paths []string, visit func(numbers []uint64)) error {
+	spec, m := p.spec.Maps[name], p.maps[name]
+	if spec == nil || m == nil {
+		return fmt.Errorf("probe %q has no map %q", p.Definition.Name, name)
+	}
+	return metric.Rows(m, spec.Key, spec.Value, paths, visit)
+}
+
 // Drain moves what a table's map has counted into user space.
 func (p *Probe) Drain(name string) error {
 	for _, t := range p.tables {

@@ -52,6 +52,7 @@ func New(o Options) (http.Handler, error) {
 		mux.HandleFunc("GET /api/v1/listeners", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]any{"listeners": o.Observer.Registry().Listeners()})
 		})
+		mux.HandleFunc("GET /api/v1/connections", o.connections)
 		mux.HandleFunc("GET /api/v1/findings", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]any{"findings": o.Observer.Findings()})
 		})
@@ -65,8 +66,18 @@ func New(o Options) (http.Handler, error) {
 	return mux, nil
 }
 
+// connections answers with those that could be read, and says what could not.
+func (o Options) connections(w http.ResponseWriter, _ *http.Request) {
+	all, err := o.Observer.Connections()
+	answer := map[string]any{"connections": all}
+	if err != nil {
+		answer["incomplete"] = err.Error()
+	}
+	writeJSON(w, answer)
+}
+
 // ownPaths can't be the path of the metrics.
-var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/findings", "/api/v1/probes", "/api/v1/requests", "/api/v1/requests/stream"}
+var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/connections", "/api/v1/findings", "/api/v1/probes", "/api/v1/requests", "/api/v1/requests/stream"}
 
 func ok(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 

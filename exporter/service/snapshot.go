@@ -5,6 +5,7 @@ package service
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -33,6 +34,13 @@ type Listener struct {
 	Service  string `json:"service"`
 	PID      uint32 `json:"pid"`
 	Worker   string `json:"worker"`
+}
+
+// Accepts tells whether connections with a local address may be the listener's.
+// [::] takes those of IPv4, too, unless it was told otherwise.
+func (l Listener) Accepts(local netip.AddrPort) bool {
+	address, err := netip.ParseAddrPort(l.Listener)
+	return err == nil && address.Port() == local.Port() && (address.Addr().Unmap() == local.Addr() || address.Addr().IsUnspecified())
 }
 
 // Listeners lists the open listening sockets by address.

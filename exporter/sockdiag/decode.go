@@ -28,8 +28,10 @@ const (
 	attributeULP    = 19 // INET_DIAG_ULP_INFO, attributes
 	attributeName   = 1  // INET_ULP_INFO_NAME, one of those
 
-	offsetLastAck = int(unsafe.Offsetof(unix.TCPInfo{}.Last_ack_recv))
-	offsetDrops   = 4 * 8 // SK_MEMINFO_DROPS
+	offsetLastAck  = int(unsafe.Offsetof(unix.TCPInfo{}.Last_ack_recv))
+	offsetAcked    = int(unsafe.Offsetof(unix.TCPInfo{}.Bytes_acked))
+	offsetReceived = int(unsafe.Offsetof(unix.TCPInfo{}.Bytes_received))
+	offsetDrops    = 4 * 8 // SK_MEMINFO_DROPS
 )
 
 // errNoTCPDiag explains ENOENT.
@@ -83,11 +85,14 @@ func (s *Socket) decode(body []byte) {
 	s.Cookie = uint64(binary.NativeEndian.Uint32(body[44:])) | uint64(binary.NativeEndian.Uint32(body[48:]))<<32
 	s.Queue, s.Limit = binary.NativeEndian.Uint32(body[56:]), binary.NativeEndian.Uint32(body[60:])
 	s.Inode = binary.NativeEndian.Uint32(body[68:])
-	s.LastAck, s.MPTCP, s.Drops = 0, false, 0
+	s.LastAck, s.Acked, s.Received, s.MPTCP, s.Drops = 0, 0, 0, false, 0
 	for kind, value := range attributes(body[sizeofMessage:]) {
 		switch {
 		case kind == attributeInfo && len(value) >= offsetLastAck+4:
 			s.LastAck = time.Duration(binary.NativeEndian.Uint32(value[offsetLastAck:])) * time.Millisecond
+			if len(value) >= offsetReceived+8 {
+				s.Acked, s.Received = binary.NativeEndian.Uint64(value[offsetAcked:]), binary.NativeEndian.Uint64(value[offsetReceived:])
+			}
 		case kind == attributeMemory && len(value) >= offsetDrops+4:
 			s.Drops = binary.NativeEndian.Uint32(value[offsetDrops:])
 		case kind == attributeULP:

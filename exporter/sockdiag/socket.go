@@ -23,6 +23,10 @@ type Socket struct {
 	// LastAck is how long ago the peer acknowledged last, to the kernel's tick. It
 	// comes with Info.
 	LastAck time.Duration
+	// Acked and Received are the bytes that the peer has acknowledged, with the SYN of a
+	// connection that this end began, and that have come from it (RFC 4898). They come
+	// with Info, since Linux 4.1.
+	Acked, Received uint64
 	// MPTCP tells that the socket is Multipath TCP's. It comes with Info, before Linux
 	// 6.15 for who has CAP_NET_ADMIN (tcp_diag_get_aux(), net/ipv4/tcp_diag.c).
 	MPTCP bool
@@ -73,7 +77,7 @@ const AllStates = 1<<len(States) - 1
 type Extensions uint8
 
 const (
-	// Info asks for LastAck and MPTCP; it makes the kernel lock each socket that
+	// Info asks for LastAck, Acked, Received and MPTCP; it makes the kernel lock each socket that
 	// doesn't listen.
 	Info Extensions = 1 << (attributeInfo - 1)
 	// Memory asks for Drops.

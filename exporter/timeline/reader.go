@@ -56,7 +56,7 @@ func (r *Reader) Read(ctx context.Context, records *ebpf.Map) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			booted, err := bootTime()
+			booted, err := BootTime()
 			if err != nil {
 				return err
 			}
@@ -72,9 +72,9 @@ func (r *Reader) Read(ctx context.Context, records *ebpf.Map) error {
 	}
 }
 
-// bootTime is when CLOCK_MONOTONIC was 0, by the clock of today: a clock that is set
+// BootTime is when CLOCK_MONOTONIC was 0, by the clock of today: a clock that is set
 // moves it.
-func bootTime() (time.Time, error) {
+func BootTime() (time.Time, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return time.Time{}, fmt.Errorf("read monotonic clock: %w", err)

@@ -69,6 +69,55 @@ func (e *Exporter) Requests(query string) []Request {
 	return answer.Requests
 }
 
+// Connection is one element of GET /api/v1/connections.
+type Connection struct {
+	Service        string         `json:"service"`
+	PID            int            `json:"pid"`
+	FD             int            `json:"fd"`
+	Inode          uint64         `json:"inode"`
+	Cookie         string         `json:"cookie"`
+	Local          netip.AddrPort `json:"local"`
+	Remote         netip.AddrPort `json:"remote"`
+	State          string         `json:"state"`
+	ClosedBy       string         `json:"closed_by"`
+	Received       uint64         `json:"received_bytes"`
+	Acknowledged   uint64         `json:"acknowledged_bytes"`
+	Unread         uint64         `json:"unread_bytes"`
+	Unacknowledged uint64         `json:"unacknowledged_bytes"`
+	Opened         time.Time      `json:"opened"`
+	Accepted       time.Time      `json:"accepted"`
+	Requests       uint64         `json:"requests"`
+	Request        time.Time      `json:"request_since"`
+	Goroutine      *struct {
+		ID         uint64 `json:"id"`
+		Parent     uint64 `json:"parent"`
+		Status     string `json:"status"`
+		WaitReason string `json:"wait_reason"`
+		CreatedBy  string `json:"created_by"`
+	} `json:"goroutine"`
+}
+
+// Connections reads GET /api/v1/connections, those of one process by the address of
+// their client.
+func (e *Exporter) Connections(pid int) map[netip.AddrPort]Connection {
+	e.t.Helper()
+	var answer struct {
+		Connections []Connection `json:"connections"`
+		Incomplete  string       `json:"incomplete"`
+	}
+	e.getJSON("/api/v1/connections", &answer)
+	if answer.Incomplete != "" {
+		e.t.Errorf("/api/v1/connections is incomplete: %s", answer.Incomplete)
+	}
+	all := map[netip.AddrPort]Connection{}
+	for _, c := range answer.Connections {
+		if c.PID == pid {
+			all[c.Remote] = c
+		}
+	}
+	return all
+}
+
 // Finding is one element of GET /api/v1/findings.
 type Finding struct {
 	Kind      string    `json:"kind"`
