@@ -2,10 +2,9 @@
 
 // SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0)
 /*
- * The stages of every request, from the SYN to the acknowledgement of the response.
- * The maps in connection.h are filled by the programs of accept, http and socketio, which
- * see all of it but the last stage: only where this collector runs does anything look at
- * what is acknowledged.
+ * The stages of every request, from the SYN to the acknowledgement of the response. The
+ * programs of accept, http and socketio, which run anyway, see all of it but that: what
+ * looks at acknowledgements is here, to run only where this collector does.
  */
 #include "record.h"
 
@@ -13,9 +12,9 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /*
  * Runs for every segment that an established connection receives, before the kernel looks
- * at it. Who only receives has nothing to be acknowledged, and who sends a lot is seldom
- * done with it: they pass the first two questions. The segment's own header may be that of an
- * earlier one which it was merged with while the socket was in use.
+ * at it. Who only receives has nothing that is not acknowledged, and who sends a lot has
+ * seldom all: for them it ends at the first two questions. The header would not do: segments
+ * that waited while the socket was in use are merged, and it stays that of the first.
  */
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(acknowledged, struct sock *sk, const struct sk_buff *skb)

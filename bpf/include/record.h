@@ -67,7 +67,7 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } records SEC(".maps");
 
-/* A packet has come for the request that a connection was told of, if it was. */
+/* Tells user space of a packet that a request has waited for, if it was told of the request. */
 static __always_inline void record_packet(struct connection *connection, enum record_kind kind, __u64 took)
 {
 	struct packet_record *record;
