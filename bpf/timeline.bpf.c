@@ -39,7 +39,7 @@ int BPF_PROG(acknowledged, struct sock *sk, const struct sk_buff *skb)
 /* A connection that is closed, or not established yet (Fast Open), receives elsewhere. Its
  * state changes when its FIN, or its SYN, is acknowledged, and all before it. */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(closed, const struct sock *sk)
+int BPF_PROG(socket_state, const struct sock *sk)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock((struct sock *)sk);
 	struct connection *connection;

@@ -75,7 +75,7 @@ struct connection {
 	__u64 ack_since;               /* and then its acknowledgement since then */
 	__u64 told;                    /* the number of that request, if user space was told of it */
 	struct route_key route;        /* of that request */
-	__u32 acknowledged; /* sequence number: all that was written had been acknowledged so far */
+	__u32 acknowledged; /* the last sequence number that acknowledged all that was written */
 };
 
 struct {
