@@ -750,8 +750,8 @@ static __always_inline __u64 or_nothing(__u64 stage)
 /* What is known of the first packet of a response when its handler has ended. */
 enum answer {
 	ANSWER_NONE,    /* there is none, or its connection is not known */
-	ANSWER_BEGUN,   /* it has left */
-	ANSWER_AWAITED,
+	ANSWER_BEGUN,   /* it has left: its acknowledgement is awaited */
+	ANSWER_AWAITED, /* and then its acknowledgement */
 };
 
 /* Tells user space of a request that is slow, or in the sample. Returns the request's
@@ -791,7 +791,7 @@ static __always_inline __u64 tell(struct process *process, const struct goroutin
 	if (work->sk)
 		read_addresses(record, (const struct sock *)work->sk);
 	record->is_slow = slow;
-	record->is_awaited = answer == ANSWER_AWAITED;
+	record->is_awaited = answer != ANSWER_NONE;
 	record->key = *key;
 	trace_parent = trace_parent_of(work->request);
 	if (trace_parent)
@@ -819,8 +819,21 @@ static __always_inline enum answer answer_of(const struct work *work, bool answe
 }
 
 /*
+ * The acknowledgement may come while this program runs: what is not in snd_una yet is
+ * in the connection, if it came before ack_since was there to be found.
+ */
+static __always_inline bool all_is_acknowledged(const struct connection *connection, __u64 sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 written = BPF_CORE_READ(tp, write_seq);
+
+	return BPF_CORE_READ(tp, snd_una) == written || connection->acknowledged == written;
+}
+
+/*
  * Adds up the stages of a request whose handler has ended. The first packet of the
- * response comes later, unless it left before the handler ended.
+ * response comes later, unless it left before the handler ended, and so does its
+ * acknowledgement.
  */
 static __always_inline void count_stages(const struct work *work, struct request_key *key, __u64 ended,
 					 struct connection *connection, enum answer answer, __u64 told)
@@ -844,15 +857,22 @@ static __always_inline void count_stages(const struct work *work, struct request
 	await_request(connection, work->sk);
 	connection->read_at = 0;
 	connection->returned_at = ended;
-	if (answer == ANSWER_BEGUN)
-		request_stages_add(&stages->first_packet, 0);
-	if (answer != ANSWER_AWAITED)
+	if (answer == ANSWER_NONE)
 		return;
+	record_packet(connection, RECORD_ACK, NOT_SEEN); /* of the response before, if that is still awaited */
+	connection->ack_since = 0;
 	connection->route = *key;
 	connection->response_begins = work->response_begins;
 	connection->told = told;
 	barrier();
-	connection->answer_since = ended;
+	if (answer == ANSWER_AWAITED) {
+		connection->answer_since = ended;
+		return;
+	}
+	connection->ack_since = ended;
+	request_stages_add(&stages->first_packet, 0);
+	if (all_is_acknowledged(connection, work->sk) && connection->ack_since)
+		response_acknowledged(connection, ended);
 }
 
 /* The timeline of a request whose handler has ended. Changes the key. */

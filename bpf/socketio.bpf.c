@@ -31,8 +31,8 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 
 	if (with_slow_requests) {
 		connection = bpf_map_lookup_elem(&connections, &address);
-		if (connection && connection->told)
-			record_first_packet(connection->told, NOT_SEEN);
+		if (connection)
+			record_packet(connection, RECORD_ACK, NOT_SEEN);
 	}
 	bpf_map_delete_elem(&connections, &address);
 	return 0;
@@ -249,10 +249,9 @@ static __always_inline void response_sent(struct connection *connection, __u64 s
 
 	if (stages)
 		request_stages_add(&stages->first_packet, took);
-	if (with_slow_requests && connection->told)
-		record_first_packet(connection->told, took);
-	connection->told = 0;
+	record_packet(connection, RECORD_FIRST_PACKET, took);
 	connection->answer_since = 0;
+	connection->ack_since = now;
 	if (!connection->read_at)
 		await_request(connection, sk);
 }

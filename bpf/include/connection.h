@@ -2,7 +2,8 @@
 /*
  * One record of each TCP connection, which several probes write to: accept notes
  * when a process took it, socketio when data came and was read and when a packet
- * left, and http adds up what a request's stages took when its handler returns.
+ * left, timeline when the peer has acknowledged, and http adds up what a request's stages
+ * took when its handler returns.
  * The maps here are one for all of them (LIBBPF_PIN_BY_NAME).
  */
 #ifndef TCPSLO_CONNECTION_H
@@ -71,9 +72,12 @@ struct connection {
 	__u64 read_at;                 /* and was first read then */
 	__u64 returned_at;             /* from the last handler */
 	__u64 answer_since;            /* the first packet of its response is awaited since then */
+	__u64 ack_since;               /* and then its acknowledgement since then */
 	__u64 told;                    /* the number of that request, if user space was told of it */
 	struct request_key route;      /* of that request */
 	__u32 requests;                /* that its handlers began */
+	__u32 acknowledged; /* the last sequence number that acknowledged all that was written */
+	__u32 unused;
 };
 
 struct {
@@ -121,7 +125,7 @@ static __always_inline void await_request(struct connection *connection, __u64 s
 HISTOGRAM_LAYOUT(request_stages, STAGE_SLOTS);
 
 struct request_stages {
-	struct request_stages_histogram handshake, accept_queue, read_wait, parse, handler, first_packet;
+	struct request_stages_histogram handshake, accept_queue, read_wait, parse, handler, first_packet, ack;
 };
 
 struct request_stages_map {

@@ -182,6 +182,7 @@ struct tcp_sock {
 	__u32 window_clamp; /* largest window to announce */
 	__u32 write_seq; /* next byte to be written */
 	__u32 snd_nxt;   /* next byte to be sent */
+	__u32 snd_una;   /* first byte that is not acknowledged */
 };
 
 struct mptcp_sock {
@@ -195,6 +196,12 @@ struct sk_buff {
 	unsigned int len;
 	__u16 transport_header; /* offset from head */
 	unsigned int truesize; /* bytes of memory */
+	char cb[48];
+};
+
+/* What TCP keeps in sk_buff.cb. */
+struct tcp_skb_cb {
+	__u32 ack_seq;
 };
 
 #define IFNAMSIZ 16

@@ -16,7 +16,9 @@ const volatile __u64 with_slow_requests = 0;
 
 enum record_kind {
 	RECORD_REQUEST = 1,      /* struct request_record, when a handler has ended */
-	RECORD_FIRST_PACKET = 2, /* struct packet_record, if its first packet was awaited then */
+	/* struct packet_record, if the packet was awaited then: */
+	RECORD_FIRST_PACKET = 2,
+	RECORD_ACK = 3, /* the last of a request */
 };
 
 /* Times are CLOCK_MONOTONIC, in nanoseconds; stages take nanoseconds, or NOT_SEEN. */
@@ -30,7 +32,7 @@ struct request_record {
 	__u64 handshake, accept_queue, read_wait, parse, handler, first_packet;
 	struct address local, remote; /* family 0: not known */
 	__u32 is_slow;
-	__u32 is_awaited; /* its first packet comes in a packet_record */
+	__u32 is_awaited; /* a RECORD_ACK will come */
 	struct request_key key;
 	char trace_parent[56]; /* W3C Trace Context; empty if there was none */
 	__u32 unused;
@@ -40,7 +42,7 @@ struct packet_record {
 	__u32 kind;
 	__u32 unused;
 	__u64 request;
-	__u64 first_packet; /* NOT_SEEN: the connection has gone */
+	__u64 took; /* nanoseconds; NOT_SEEN: it will not be seen any more */
 };
 
 /* Keeps them in the object's BTF, by which a test compares what user space reads. */
@@ -55,16 +57,33 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } records SEC(".maps");
 
-static __always_inline void record_first_packet(__u64 request, __u64 nanoseconds)
+/* Tells user space of a packet that a request has waited for, if it was told of the request. */
+static __always_inline void record_packet(struct connection *connection, enum record_kind kind, __u64 took)
 {
-	struct packet_record *record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
+	struct packet_record *record;
 
+	if (!with_slow_requests || !connection->told)
+		return;
+	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {
 		count_lost(LOST_RING_BUFFER_FULL);
 		return;
 	}
-	*record = (struct packet_record){.kind = RECORD_FIRST_PACKET, .request = request, .first_packet = nanoseconds};
+	*record = (struct packet_record){.kind = kind, .request = connection->told, .took = took};
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* The peer has acknowledged all that the response had written by now. */
+static __always_inline void response_acknowledged(struct connection *connection, __u64 now)
+{
+	struct request_stages *stages = stages_of(&connection->route);
+	__u64 took = now > connection->ack_since ? now - connection->ack_since : 0;
+
+	connection->ack_since = 0;
+	if (stages)
+		request_stages_add(&stages->ack, took);
+	record_packet(connection, RECORD_ACK, took);
+	connection->told = 0;
 }
 
 #endif

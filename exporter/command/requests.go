@@ -38,7 +38,7 @@ type Requests struct {
 
 // AddRequests adds the command "requests".
 func AddRequests(app *kingpin.Application) *Requests {
-	c := app.Command("requests", `Show the slow requests that a running exporter has kept, or with --follow those that end from now on: where between the SYN and the first packet of the response each spent its time. Needs no privilege.
+	c := app.Command("requests", `Show the slow requests that a running exporter has kept, or with --follow those that end from now on: where between the SYN and the acknowledgement of the response each spent its time. Needs no privilege.
 
 The bar of each stage lies where the stage lies in time; the longest is marked. A stage that was not seen is not there: a handshake belongs to the first request of a connection alone.`)
 	flag := func(name, help, placeholder string) *string {

@@ -21,10 +21,10 @@ type Reader struct {
 	// Add takes each request once it is complete.
 	Add func(Request)
 
-	awaiting map[uint64]awaiting // by number
+	awaiting map[uint64]*awaiting // by number
 }
 
-// awaiting is a request whose first packet has not left.
+// awaiting is a request whose response has not been acknowledged.
 type awaiting struct {
 	request Request
 	since   time.Time
@@ -34,8 +34,8 @@ const (
 	// between is how long the reader sleeps: the kernel doesn't wake it, which would cost
 	// the processes that it observes.
 	between = 100 * time.Millisecond
-	// A first packet is told of when it leaves, or when its connection has gone. What told
-	// of it may be lost: then the request is published without.
+	// An acknowledgement is told of when it comes, or when it will not come any more. What
+	// told of it may be lost: then the request is published without.
 	patience    = time.Minute
 	mostAwaited = 4096
 )
@@ -47,7 +47,7 @@ func (r *Reader) Read(ctx context.Context, records *ebpf.Map) error {
 		return fmt.Errorf("read records of requests: %w", err)
 	}
 	defer ring.Close()
-	r.awaiting = map[uint64]awaiting{}
+	r.awaiting = map[uint64]*awaiting{}
 	tick := time.NewTicker(between)
 	defer tick.Stop()
 	var record ringbuf.Record
@@ -97,21 +97,26 @@ func (r *Reader) handle(raw []byte, booted, now time.Time) {
 			r.Add(request)
 			return
 		}
-		r.awaiting[record.Request] = awaiting{request, now}
-	case recordFirstPacket:
+		r.awaiting[record.Request] = &awaiting{request, now}
+	case recordFirstPacket, recordAck:
 		var record packetRecord
 		if !decode(raw, &record) {
 			return
 		}
-		if a, ok := r.awaiting[record.Request]; ok {
+		a, ok := r.awaiting[record.Request]
+		switch {
+		case !ok:
+		case record.Kind == recordFirstPacket:
+			a.request.add(firstPacket, record.Took)
+		default:
+			a.request.add(ack, record.Took)
 			delete(r.awaiting, record.Request)
-			a.request.add(firstPacket, record.FirstPacket)
 			r.Add(a.request)
 		}
 	}
 }
 
-// giveUp publishes what waits for its first packet in vain.
+// giveUp publishes what waits for its acknowledgement in vain.
 func (r *Reader) giveUp(now time.Time) {
 	for number, a := range r.awaiting {
 		if now.Sub(a.since) > patience {

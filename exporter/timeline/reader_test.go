@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,9 @@ func aRecord(number uint64) requestRecord {
 	return record
 }
 
+// aRecordStages are those of aRecord.
+var aRecordStages = []Stage{{"accept_queue", 1e6}, {"read_wait", 2e6}, {"parse", 0}, {"handler", 7e6}}
+
 func TestRecord_becomes_a_request_with_the_stages_that_were_seen(t *testing.T) {
 	record := aRecord(0xabc)
 	booted := time.Unix(1000, 0)
@@ -79,24 +83,26 @@ func TestRecord_becomes_a_request_with_the_stages_that_were_seen(t *testing.T) {
 		ID: "0000000000000abc", Service: "100/3", PID: 100, Goroutine: 42, Method: "POST", Path: "100/3 POST /a/b 1", Status: "503",
 		Local: netip.MustParseAddrPort("127.0.0.1:8080"), Started: booted.Add(25*time.Minute - 10*time.Millisecond),
 		Slow: true, Duration: 10 * time.Millisecond, Threshold: 5 * time.Millisecond, Tag: 9, Window: 2,
-		Stages: []Stage{{"accept_queue", 1e6}, {"read_wait", 2e6}, {"parse", 0}, {"handler", 7e6}},
+		Stages: aRecordStages,
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
-func TestRequest_is_published_once_its_first_packet_has_left(t *testing.T) {
+func TestRequest_is_published_once_its_response_is_acknowledged(t *testing.T) {
 	var added []Request
-	r := &Reader{Names: names{}, Add: func(r Request) { added = append(added, r) }, awaiting: map[uint64]awaiting{}}
+	r := &Reader{Names: names{}, Add: func(r Request) { added = append(added, r) }, awaiting: map[uint64]*awaiting{}}
 	now := time.Now()
 	handle := func(record any) { r.handle(raw(t, record), time.Unix(0, 0), now) }
 	want := func(ids ...string) {
 		t.Helper()
 		var got []string
 		for _, r := range added {
-			last := r.Stages[len(r.Stages)-1]
-			got = append(got, fmt.Sprintf("%s %s %v", r.ID[14:], last.Name, last.Duration))
+			got = append(got, fmt.Sprint(r.ID[14:], r.Stages[len(aRecordStages):]))
+			if !slices.Equal(r.Stages[:len(aRecordStages)], aRecordStages) {
+				t.Errorf("%s begins with the stages %v, want %v", r.ID, r.Stages, aRecordStages)
+			}
 		}
 		if !slices.Equal(got, ids) {
 			t.Errorf("published are %v, want %v", got, ids)
@@ -105,25 +111,42 @@ func TestRequest_is_published_once_its_first_packet_has_left(t *testing.T) {
 	}
 	ended := aRecord(1) // one that sends no packet
 	handle(ended)
-	want("01 handler 7ms")
+	want("01[]")
 
-	for number := uint64(2); number <= 4; number++ {
+	for number := uint64(2); number <= 6; number++ {
 		waits := aRecord(number)
 		waits.IsAwaited = 1
 		handle(waits)
 	}
 	want()
-	handle(packetRecord{Kind: recordFirstPacket, Request: 3, FirstPacket: 5e6})
-	want("03 first_packet 5ms")
-	handle(packetRecord{Kind: recordFirstPacket, Request: 3, FirstPacket: 5e6})
-	handle(packetRecord{Kind: recordFirstPacket, Request: 77, FirstPacket: 5e6})
+	packet := func(kind uint32, number, took uint64) {
+		handle(packetRecord{Kind: kind, Request: number, Took: took})
+	}
+	packet(recordFirstPacket, 3, 5e6)
 	want()
-	handle(packetRecord{Kind: recordFirstPacket, Request: 2, FirstPacket: notSeen}) // its connection has gone
-	want("02 handler 7ms")
+	packet(recordFirstPacket, 4, 6e6)
+	packet(recordAck, 3, 8e6)
+	want("03[{first_packet 5ms} {ack 8ms}]")
+	packet(recordAck, 3, 8e6)
+	packet(recordFirstPacket, 77, 5e6)
+	packet(recordAck, 77, 5e6)
+	want()
+	packet(recordAck, 2, notSeen) // its connection has gone
+	want("02[]")
+	packet(recordAck, 4, notSeen)
+	want("04[{first_packet 6ms}]")
+	packet(recordFirstPacket, 5, 7e6)
 	r.giveUp(now.Add(patience))
 	want()
 	r.giveUp(now.Add(patience + 1))
-	want("04 handler 7ms")
+	slices.SortFunc(added, func(a, b Request) int { return strings.Compare(a.ID, b.ID) })
+	want("05[{first_packet 7ms}]", "06[]")
+	begun := aRecord(7) // one whose first packet had left before its handler returned
+	begun.FirstPacket, begun.IsAwaited = 0, 1
+	handle(begun)
+	want()
+	packet(recordAck, 7, 9e6)
+	want("07[{first_packet 0s} {ack 9ms}]")
 	if len(r.awaiting) > 0 {
 		t.Errorf("%d are still awaited", len(r.awaiting))
 	}
@@ -137,7 +160,7 @@ func TestRequest_is_published_once_its_first_packet_has_left(t *testing.T) {
 		t.Errorf("%d are published and %d awaited, want 2 and %d", len(added), len(r.awaiting), mostAwaited)
 	}
 	added = nil
-	for _, broken := range [][]byte{nil, {1}, {1, 0, 0, 0}, {2, 0, 0, 0, 0}, {9, 0, 0, 0, 0, 0, 0, 0}} {
+	for _, broken := range [][]byte{nil, {1}, {1, 0, 0, 0}, {2, 0, 0, 0, 0}, {3, 0, 0, 0, 0}, {9, 0, 0, 0, 0, 0, 0, 0}} {
 		r.handle(broken, time.Time{}, now)
 	}
 	want()

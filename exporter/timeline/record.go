@@ -17,6 +17,7 @@ import (
 const (
 	recordRequest     = 1
 	recordFirstPacket = 2
+	recordAck         = 3
 )
 
 // notSeen stands in place of the nanoseconds of a stage.
@@ -41,9 +42,9 @@ type requestRecord struct {
 
 // packetRecord is struct packet_record of bpf/include/record.h.
 type packetRecord struct {
-	Kind, _     uint32
-	Request     uint64
-	FirstPacket uint64
+	Kind, _ uint32
+	Request uint64
+	Took    uint64 // nanoseconds
 }
 
 // Names tells what the numbers in a record mean; metric.Resolver has them all.
@@ -55,8 +56,11 @@ type Names interface {
 // stageNames are the stages up to the handler's, in the order of time.
 var stageNames = [...]string{"handshake", "accept_queue", "read_wait", "parse", "handler"}
 
-// firstPacket is the stage after those.
-const firstPacket = "first_packet"
+// The stages after those.
+const (
+	firstPacket = "first_packet"
+	ack         = "ack"
+)
 
 // request makes a request of a record. booted is when CLOCK_MONOTONIC was 0.
 func (record *requestRecord) request(names Names, booted time.Time) Request {

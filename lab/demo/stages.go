@@ -56,11 +56,11 @@ func (c *counts) drip(ctx context.Context, address string) error {
 	return nil
 }
 
-var stages = []string{"handshake", "accept_queue", "read_wait", "parse", "handler", "first_packet"}
+var stages = []string{"handshake", "accept_queue", "read_wait", "parse", "handler", "first_packet", "ack"}
 
 // printStages shows how long requests were in each stage, and marks the longest.
 func (r report) printStages(out io.Writer, rows []requestRow) {
-	t := table{style: r.style, header: []string{"PATH", ">HANDSHAKE", ">ACCEPT QUEUE", ">READ WAIT", ">PARSE", ">HANDLER", ">FIRST PACKET"}}
+	t := table{style: r.style, header: []string{"PATH", ">HANDSHAKE", ">ACCEPT QUEUE", ">READ WAIT", ">PARSE", ">HANDLER", ">FIRST PACKET", ">ACK"}}
 	shown := map[string]bool{}
 	for _, row := range rows {
 		if shown[row.path] {
@@ -78,6 +78,6 @@ func (r report) printStages(out io.Writer, rows []requestRow) {
 		cells[longest] = r.style.bold(cells[longest])
 		t.add(cells...)
 	}
-	r.title(out, "where the time goes", "from the SYN to the first packet of the answer, mean; handshake and queue are those of connections")
+	r.title(out, "where the time goes", "from the SYN to the acknowledgement of the answer, mean; handshake and queue are those of connections")
 	t.print(out)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -232,30 +233,36 @@ func TestRequests_that_find_no_room_are_counted(t *testing.T) {
 	})
 }
 
-// What a handler does not finish is told, too; and a response that nobody takes has no
-// first packet.
+// What a handler does not finish is told, too; what did not come is no stage of it.
 func TestRequests_that_end_otherwise_are_told_as_such(t *testing.T) {
 	ex, server, _ := startSlow(t, "1us")
 	until(t, ex, server, 1e-6)
-	one := func(path, status string, want ...string) {
+	one := func(status string, visiting func(v *visitor), want ...string) {
 		t.Helper()
-		v := visit(t, server)
-		v.ask(t, path)
-		if path == "/hijack" {
-			v.write(t, "x\n")
-		}
-		io.Copy(io.Discard, v) // until the server closes it, or for good
+		visiting(visit(t, server))
 		r := told(t, ex, "status_code="+status, 1)[0]
 		var names []string
 		for _, s := range r.Stages {
 			names = append(names, s.Stage)
 		}
 		if !slices.Equal(names, want) {
-			t.Errorf("%s: stages %v, want %v", path, names, want)
+			t.Errorf("%s: stages %v, want %v", status, names, want)
 		}
 	}
-	one("/panic", "panic", "handshake", "accept_queue", "read_wait", "parse", "handler")
-	one("/hijack", "hijacked", "handshake", "accept_queue", "read_wait", "parse", "handler")
+	one("panic", func(v *visitor) {
+		v.ask(t, "/panic")
+		io.Copy(io.Discard, v) // until the server closes it, or for good
+	}, "handshake", "accept_queue", "read_wait", "parse", "handler")
+	one("hijacked", func(v *visitor) {
+		v.ask(t, "/hijack")
+		v.write(t, "x\n")
+		io.Copy(io.Discard, v)
+	}, "handshake", "accept_queue", "read_wait", "parse", "handler")
+	one("418", func(v *visitor) {
+		v.askDeaf(t, request("/status/418"))
+		v.Conn.(*net.TCPConn).SetLinger(0)
+		v.Close()
+	}, "handshake", "accept_queue", "read_wait", "parse", "handler", "first_packet")
 }
 
 // wantTraces sends requests with a Traceparent among more and more headers, in each of

@@ -23,7 +23,7 @@ import (
 
 const stageSeconds = "tcpslo_http_request_stage_seconds"
 
-var stages = []string{"handshake", "accept_queue", "read_wait", "parse", "handler", "first_packet"}
+var stages = []string{"handshake", "accept_queue", "read_wait", "parse", "handler", "first_packet", "ack"}
 
 // stage is what the exporter knows of one stage.
 type stage struct {
@@ -95,6 +95,25 @@ func (v *visitor) ask(t *testing.T, path string) { t.Helper(); v.write(t, reques
 
 func request(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }
 
+// closing is a request after which the server closes the connection.
+func closing(path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+}
+
+// socket is the client's, for what a net.Conn cannot do. It is v's to close.
+func (v *visitor) socket(t *testing.T) *labtest.Conn {
+	t.Helper()
+	raw, err := v.Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &labtest.Conn{}
+	if err := raw.Control(func(fd uintptr) { c.FD = int(fd) }); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // answer reads one answer to its end.
 func (v *visitor) answer(t *testing.T) {
 	t.Helper()
@@ -106,6 +125,17 @@ func (v *visitor) answer(t *testing.T) {
 	if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %v", response.Status, err)
 	}
+}
+
+// askDeaf has the client throw away the response to what it writes.
+func (v *visitor) askDeaf(t *testing.T, text string) *labtest.Conn {
+	t.Helper()
+	socket := v.socket(t)
+	socket.Deafen(t)
+	v.write(t, text)
+	// The first may be an acknowledgement; then it is the response, and again.
+	labtest.Eventually(t, func() error { return atLeast("segments that the client threw away", socket.Drops(t), 3) })
+	return socket
 }
 
 // Each delay is made where only one stage can be: it has to be in that stage and in
@@ -145,6 +175,24 @@ func TestDelay_is_in_its_stage_and_in_no_other(t *testing.T) {
 			time.Sleep(delay)
 			goOn(t, server.PID)
 			late.answer(t)
+		}, true},
+		{"a client that does not hear of the response", "ack", func(t *testing.T, v *visitor) {
+			socket := v.askDeaf(t, request("/hello/x"))
+			time.Sleep(delay)
+			socket.Hear(t)
+			v.answer(t)
+		}, true},
+		{"a client that does not hear of the response of a server that closes", "ack", func(t *testing.T, v *visitor) {
+			socket := v.askDeaf(t, closing("/hello/x"))
+			time.Sleep(delay)
+			socket.Hear(t)
+			v.answer(t)
+		}, true},
+		{"a client that does not hear of what left before the handler returned", "ack", func(t *testing.T, v *visitor) {
+			socket := v.askDeaf(t, request("/stream"))
+			time.Sleep(delay)
+			socket.Hear(t)
+			v.answer(t)
 		}, true},
 		{"nobody: the connection is idle after a response that left before its handler returned", "", func(t *testing.T, v *visitor) {
 			v.ask(t, "/stream")
@@ -193,7 +241,9 @@ func TestDelay_is_in_its_stage_and_in_no_other(t *testing.T) {
 				after := stagesOf(ex.Scrape(), service)
 				for _, name := range stages {
 					seconds := after[name].seconds - before[name].seconds
-					all += seconds
+					if name != "ack" { // which may come when the client has read the answer
+						all += seconds
+					}
 					long := uint64(0)
 					if name == c.stage {
 						long = 1
@@ -248,7 +298,8 @@ func TestResponse_that_a_full_window_holds_back_waits_for_its_first_packet(t *te
 			return fmt.Errorf("first packets took %.3f s, want at least %v", got["first_packet"].seconds, held)
 		}
 		return errors.Join(
-			wantStages(x, service, 1, 1, asked, asked, asked, asked),
+			// The last one that the window let out was not acknowledged when the next one took its place.
+			wantStages(x, service, 1, 1, asked, asked, asked, asked, asked-1),
 			same("long waits for the first packet", got["first_packet"].long, 1),
 			same("waits of more than ten seconds", got["first_packet"].tooLong, 0))
 	})
@@ -268,7 +319,7 @@ func TestResponse_that_began_before_its_handler_returned_waits_for_no_first_pack
 	labtest.Settles(t, func() error {
 		x := ex.Scrape()
 		return errors.Join(
-			wantStages(x, service, 1, 1, requests, requests, requests, requests),
+			wantStages(x, service, 1, 1, requests, requests, requests, requests, requests),
 			same("seconds until the first packet", stagesOf(x, service)["first_packet"].seconds, 0))
 	})
 }
@@ -294,13 +345,14 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 					v.answer(t)
 				}
 			}
-		}, []uint64{2, 2, 100, 100, 100, 100}},
+		}, []uint64{2, 2, 100, 100, 100, 100, 100}},
 		{"two requests in one segment: the second one was read with the first", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
-			v.write(t, request("/hello/x")+request("/hello/y"))
+			// The first response is acknowledged while the second handler sleeps.
+			v.write(t, request("/hello/x")+request("/slow?ms=500"))
 			v.answer(t)
 			v.answer(t)
-		}, []uint64{1, 1, 1, 2, 2, 2}},
+		}, []uint64{1, 1, 1, 2, 2, 2, 2}},
 		{"a body that comes while the handler reads", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			for range 3 {
@@ -313,7 +365,7 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 				}
 				io.Copy(io.Discard, response.Body)
 			}
-		}, []uint64{1, 1, 3, 3, 3, 3}},
+		}, []uint64{1, 1, 3, 3, 3, 3, 3}},
 		{"responses that begin to leave before the handler returns", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			for range 5 {
@@ -322,20 +374,44 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 				v.ask(t, "/big")
 				v.answer(t)
 			}
-		}, []uint64{1, 1, 10, 10, 10, 10}},
+		}, []uint64{1, 1, 10, 10, 10, 10, 10}},
+		{"responses after which the server closes", plain, func(t *testing.T, server *labtest.Server) {
+			for range 20 {
+				v := visit(t, server)
+				v.write(t, closing("/hello/x"))
+				v.answer(t)
+			}
+		}, []uint64{20, 20, 20, 20, 20, 20, 20}},
+		{"a server that has closed before a client hears of the response", plain, func(t *testing.T, server *labtest.Server) {
+			v := visit(t, server)
+			v.askDeaf(t, closing("/hello/x")).Hear(t)
+			v.answer(t)
+		}, []uint64{1, 1, 1, 1, 1, 1, 1}},
+		{"a client that sends nothing after its request", plain, func(t *testing.T, server *labtest.Server) {
+			v := visit(t, server)
+			v.ask(t, "/slow?ms=50")
+			v.Conn.(*net.TCPConn).CloseWrite()
+			v.answer(t)
+		}, []uint64{1, 1, 1, 1, 1, 1, 1}},
+		{"a client that has gone before it acknowledged", plain, func(t *testing.T, server *labtest.Server) {
+			v := visit(t, server)
+			v.askDeaf(t, request("/hello/x"))
+			v.Conn.(*net.TCPConn).SetLinger(0)
+			v.Close()
+		}, []uint64{1, 1, 1, 1, 1, 1, 0}},
 		{"a handler that panics sends nothing", plain, func(t *testing.T, server *labtest.Server) {
 			for range 5 {
 				v := visit(t, server)
 				v.ask(t, "/panic")
 				io.ReadAll(v)
 			}
-		}, []uint64{5, 5, 5, 5, 5, 0}},
+		}, []uint64{5, 5, 5, 5, 5, 0, 0}},
 		{"a connection that a handler takes over is its own", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			v.ask(t, "/hijack")
 			v.Conn.(*net.TCPConn).CloseWrite()
 			io.ReadAll(v)
-		}, []uint64{1, 1, 1, 1, 1, 0}},
+		}, []uint64{1, 1, 1, 1, 1, 0, 0}},
 		{"TLS", secure, func(t *testing.T, server *labtest.Server) {
 			client := &http.Client{Transport: &http.Transport{
 				TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
@@ -344,7 +420,7 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 			for range 20 {
 				get(t, client, "https://"+server.Listen[0]+"/hello/x", "200")
 			}
-		}, []uint64{1, 1, 20, 20, 20, 20}},
+		}, []uint64{1, 1, 20, 20, 20, 20, 20}},
 		{"HTTP/2: a hundred streams of one connection", secure, func(t *testing.T, server *labtest.Server) {
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
 			defer client.CloseIdleConnections()
@@ -354,7 +430,7 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 				streams.Go(func() { get(t, client, "https://"+server.Listen[0]+"/hello/x", "200") })
 			}
 			streams.Wait()
-		}, []uint64{0, 0, 0, 0, 100, 0}},
+		}, []uint64{0, 0, 0, 0, 100, 0, 0}},
 		{"a client that has gone before the answer", plain, func(t *testing.T, server *labtest.Server) {
 			v := visit(t, server)
 			v.ask(t, "/slow?ms=300")
@@ -362,7 +438,7 @@ func TestStages_are_counted_once_for_each_request_that_has_them(t *testing.T) {
 			v.Conn.(*net.TCPConn).SetLinger(0)
 			v.Close()
 			time.Sleep(400 * time.Millisecond)
-		}, []uint64{1, 1, 1, 1, 1, 0}},
+		}, []uint64{1, 1, 1, 1, 1, 0, 0}},
 	} {
 		t.Run(c.sentence, func(t *testing.T) {
 			c.visit(t, c.server)
@@ -436,7 +512,7 @@ func TestTimeline_of_a_connection_from_before_the_exporter_lacks_what_was_not_se
 		v.ask(t, "/hello/x")
 		v.answer(t)
 	}
-	labtest.Settles(t, func() error { return wantStages(ex.Scrape(), service, 0, 0, 3, 3, 3, 3) })
+	labtest.Settles(t, func() error { return wantStages(ex.Scrape(), service, 0, 0, 3, 3, 3, 3, 3) })
 }
 
 func TestTimeline_leaves_nothing_behind(t *testing.T) {
@@ -461,7 +537,7 @@ func TestTimeline_leaves_nothing_behind(t *testing.T) {
 			return nil
 		}
 		return errors.Join(
-			wantStages(x, service, connections, connections, connections, connections, connections, connections),
+			wantStages(x, service, connections, connections, connections, connections, connections, connections, connections),
 			alike("handshake", handshake), alike("accept_queue", acceptWait), alike("handler", "tcpslo_http_request_duration_seconds"),
 			same("goroutines", x.Value("tcpslo_map_entries", labtest.Labels{"map": "goroutines"}), 0),
 			// Those of the test itself and of what else runs here are few.

@@ -23,6 +23,8 @@ type packet struct {
 	fromServer bool
 	data       int // bytes
 	syn, ack   bool
+	ends       int // sequence number behind its data, relative to the connection's first
+	confirms   int // sequence number up to which it acknowledges, if ack
 }
 
 // capture runs tshark on the loopback interface for the server's port until the
@@ -35,7 +37,8 @@ func capture(t *testing.T, server *labtest.Server) (stop func() []packet) {
 	addr := netip.MustParseAddrPort(server.Listen[0])
 	port := strconv.Itoa(int(addr.Port()))
 	cmd := exec.Command("tshark", "-i", "lo", "-n", "-l", "-B", "64", "-f", "tcp port "+port, "-T", "fields", "-E", "separator=,",
-		"-e", "frame.time_epoch", "-e", "tcp.stream", "-e", "tcp.srcport", "-e", "tcp.len", "-e", "tcp.flags.syn", "-e", "tcp.flags.ack")
+		"-e", "frame.time_epoch", "-e", "tcp.stream", "-e", "tcp.srcport", "-e", "tcp.len", "-e", "tcp.flags.syn", "-e", "tcp.flags.ack",
+		"-e", "tcp.nxtseq", "-e", "tcp.ack")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -78,14 +81,17 @@ func capture(t *testing.T, server *labtest.Server) (stop func() []packet) {
 		var all []packet
 		for line := range lines {
 			fields := strings.Split(line, ",")
-			if len(fields) != 6 {
+			if len(fields) != 8 {
 				t.Fatalf("tshark printed %q", line)
 			}
 			p := packet{stream: fields[1], fromServer: fields[2] == port}
 			isTrue := func(text string) bool { return text == "1" || text == "True" }
 			p.syn, p.ack = isTrue(fields[4]), isTrue(fields[5])
-			if p.at, err = strconv.ParseFloat(fields[0], 64); err == nil {
-				p.data, err = strconv.Atoi(fields[3])
+			p.at, err = strconv.ParseFloat(fields[0], 64)
+			for field, number := range map[int]*int{3: &p.data, 6: &p.ends, 7: &p.confirms} {
+				if err == nil && fields[field] != "" {
+					*number, err = strconv.Atoi(fields[field])
+				}
 			}
 			if err != nil {
 				t.Fatalf("tshark printed %q: %v", line, err)
@@ -114,15 +120,19 @@ func TestStages_add_up_to_what_is_seen_on_the_wire(t *testing.T) {
 		v.Close()
 	}
 	labtest.Settles(t, func() error {
-		return wantStages(ex.Scrape(), service, connections, connections, connections*each, connections*each, connections*each, connections*each)
+		return wantStages(ex.Scrape(), service, connections, connections, connections*each, connections*each, connections*each, connections*each, connections*each)
 	})
 	got := stagesOf(ex.Scrape(), service)
 
-	// A request's time on the wire: from its first packet to the first of its response.
-	type stream struct{ synAck, established, asked float64 }
+	// A request's time on the wire: from its first packet to the first of its response, which is
+	// all of it, and on to its acknowledgement.
+	type stream struct {
+		synAck, established, asked, answered float64
+		answerEnds                           int
+	}
 	streams := map[string]*stream{}
-	var handshakes, answers int
-	var handshakeSeconds, answerSeconds, acceptBound float64
+	var handshakes, answers, acks int
+	var handshakeSeconds, answerSeconds, ackSeconds, acceptBound float64
 	for _, p := range stop() {
 		s := streams[p.stream]
 		if s == nil {
@@ -136,6 +146,11 @@ func TestStages_add_up_to_what_is_seen_on_the_wire(t *testing.T) {
 			if s.synAck != 0 && s.established == 0 {
 				s.established = p.at
 			}
+			if s.answered != 0 && p.confirms >= s.answerEnds {
+				acks++
+				ackSeconds += p.at - s.answered
+				s.answered = 0
+			}
 			if p.data > 0 && s.asked == 0 {
 				s.asked = p.at
 			}
@@ -148,11 +163,11 @@ func TestStages_add_up_to_what_is_seen_on_the_wire(t *testing.T) {
 			}
 			answers++
 			answerSeconds += p.at - s.asked
-			s.asked = 0
+			s.asked, s.answered, s.answerEnds = 0, p.at, p.ends
 		}
 	}
-	if handshakes != connections || answers != connections*each {
-		t.Fatalf("tshark has seen %d connections and %d requests, want %d and %d", handshakes, answers, connections, connections*each)
+	if handshakes != connections || answers != connections*each || acks != connections*each {
+		t.Fatalf("tshark has seen %d connections, %d requests and %d acknowledgements, want %d and twice %d", handshakes, answers, acks, connections, connections*each)
 	}
 	compare := func(what string, stages, wire float64, n int) {
 		t.Helper()
@@ -164,6 +179,7 @@ func TestStages_add_up_to_what_is_seen_on_the_wire(t *testing.T) {
 	}
 	compare("handshakes", got["handshake"].seconds, handshakeSeconds, handshakes)
 	compare("requests", got["read_wait"].seconds+got["parse"].seconds+got["handler"].seconds+got["first_packet"].seconds, answerSeconds, answers)
+	compare("acknowledgements", got["ack"].seconds, ackSeconds, acks)
 	if got["accept_queue"].seconds > acceptBound {
 		t.Errorf("connections waited %.6f s in the accept queue, but their first responses came %.6f s after they were there", got["accept_queue"].seconds, acceptBound)
 	}

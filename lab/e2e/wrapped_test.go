@@ -136,7 +136,7 @@ func TestWrapped_connection_has_all_stages_if_a_field_leads_to_its_socket(t *tes
 	wrapping := func(wrap func(net.Conn) net.Conn) func(net.Listener) net.Listener {
 		return func(l net.Listener) net.Listener { return wrapper{l, wrap} }
 	}
-	all, handlerOnly := []uint64{1, 1, 5, 5, 5, 5}, []uint64{0, 0, 0, 0, 5, 0}
+	all, handlerOnly := []uint64{1, 1, 5, 5, 5, 5, 5}, []uint64{0, 0, 0, 0, 5, 0, 0}
 	for _, c := range []struct {
 		sentence string
 		tls      bool

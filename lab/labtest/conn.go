@@ -72,11 +72,9 @@ func TryDial(addr netip.AddrPort, opts DialOptions) (*Conn, error) {
 	}
 	c := &Conn{FD: fd}
 	if opts.Deaf {
-		// A classic BPF filter that accepts no byte of any segment.
-		nothing := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}
-		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &nothing); err != nil {
+		if err := c.deafen(); err != nil {
 			c.Close()
-			return nil, fmt.Errorf("attach filter: %w", err)
+			return nil, err
 		}
 	}
 	if err := unix.Connect(fd, sockaddr(addr)); err != nil && err != unix.EINPROGRESS {
@@ -84,6 +82,31 @@ func TryDial(addr netip.AddrPort, opts DialOptions) (*Conn, error) {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	return c, nil
+}
+
+// Deafen makes the socket throw away every segment on arrival, unacknowledged.
+func (c *Conn) Deafen(t testing.TB) {
+	t.Helper()
+	if err := c.deafen(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *Conn) deafen() error {
+	// A classic BPF filter that accepts no byte.
+	nothing := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}
+	if err := unix.SetsockoptSockFprog(c.FD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &nothing); err != nil {
+		return fmt.Errorf("attach filter: %w", err)
+	}
+	return nil
+}
+
+// Hear ends what Deafen began: what its peer sends again arrives.
+func (c *Conn) Hear(t testing.TB) {
+	t.Helper()
+	if err := unix.SetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+		t.Fatalf("detach filter: %v", err)
+	}
 }
 
 // Connected reports whether the client's side of the handshake is complete.
