@@ -33,7 +33,7 @@ type awaiting struct {
 const (
 	// between is how long the reader sleeps: the kernel doesn't wake it, which would cost
 	// the processes that it observes.
-	between = 100 * time.Millisecond
+	between = 250 * time.Millisecond
 	// An acknowledgement is told of when it comes, or when it will not come any more. What
 	// told of it may be lost: then the request is published without.
 	patience    = time.Minute
@@ -56,6 +56,10 @@ func (r *Reader) Read(ctx context.Context, records *ebpf.Map) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
+			r.giveUp(now)
+			if ring.AvailableBytes() == 0 { // which takes no system call
+				continue
+			}
 			booted, err := BootTime()
 			if err != nil {
 				return err
@@ -67,7 +71,6 @@ func (r *Reader) Read(ctx context.Context, records *ebpf.Map) error {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				return fmt.Errorf("read records of requests: %w", err)
 			}
-			r.giveUp(now)
 		}
 	}
 }
