@@ -92,9 +92,10 @@ func TestSlow_requests_are_told_with_what_client_and_server_know_of_them(t *test
 		if err != nil {
 			t.Fatal(err)
 		}
+		address := netip.MustParseAddrPort(v.LocalAddr().String())
+		v.Close() // which acknowledges all, at the latest
 		s.ended, s.goroutine = time.Now(), string(body)
-		clients[netip.MustParseAddrPort(v.LocalAddr().String())] = s
-		v.Close()
+		clients[address] = s
 	}
 	all := told(t, ex, "slow=true&path=/goroutine", slow)
 	for _, r := range all {
@@ -110,8 +111,9 @@ func TestSlow_requests_are_told_with_what_client_and_server_know_of_them(t *test
 			sum += s.Seconds
 			names = append(names, s.Stage)
 		}
-		// The clock of the wall and the monotonic one are read one after the other.
-		const apart = 5 * time.Millisecond
+		// The clock of the wall and the monotonic one are read one after the other, and
+		// the exporter may be preempted in between.
+		const apart = 200 * time.Millisecond
 		ended := r.Started.Add(time.Duration(r.Seconds * 1e9))
 		if err := errors.Join(
 			same("service", r.Service, "shop"), same("process", r.PID, server.PID), same("goroutine", strconv.FormatUint(r.Goroutine, 10), client.goroutine),
@@ -125,8 +127,16 @@ func TestSlow_requests_are_told_with_what_client_and_server_know_of_them(t *test
 			t.Errorf("request from %v to %v, its client says %v to %v", r.Started, ended, client.began, client.ended)
 		}
 	}
-	if quick := ex.Requests("slow=true&path=/hello/{name}"); len(quick) > 0 {
-		t.Errorf("quick requests are slow: %+v", quick)
+	for _, r := range ex.Requests("slow=true&path=/hello/{name}") {
+		took := 0.0
+		for _, s := range r.Stages {
+			if s.Stage != "first_packet" && s.Stage != "ack" {
+				took += s.Seconds
+			}
+		}
+		if took <= r.Threshold { // on a busy machine it may be slow indeed
+			t.Errorf("a quick request is slow: %+v", r)
+		}
 	}
 	// Each of them is an example in the bucket that it is in.
 	ids := map[string]labtest.Request{}
