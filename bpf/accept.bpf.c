@@ -7,9 +7,13 @@
  * when it is queued and leaves its stamp behind when accept() returns it.
  */
 #include "connection.h"
+#include "lifetime.h"
 #include "listener.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* Set by the exporter: the collector netpoll runs. */
+const volatile __u64 with_netpoll = 0;
 
 struct cpu_key {
 	struct listener_key key;
@@ -72,8 +76,11 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 	return 0;
 }
 
-/* The first two stages of the connection's first request. */
-static __always_inline void begin_timeline(__u64 sk, __u64 queued_at, __u64 now)
+remove_ended_from(waiting)
+
+/* The first two stages of the connection's first request, and when its goroutine could
+ * have run. */
+static __always_inline void note_accepted(__u64 sk, __u64 queued_at, __u64 now)
 {
 	struct connection *connection = meet_connection(sk);
 
@@ -122,8 +129,8 @@ static __always_inline int queued(const struct sock *listener, const struct sock
 		return 0;
 	}
 	if (!early->queued_at) {
-		if (with_timeline)
-			begin_timeline(address, connection.queued_at, connection.queued_at);
+		if (with_timeline || with_netpoll)
+			note_accepted(address, connection.queued_at, connection.queued_at);
 		count_accepted(&connection, early->accepted_by, 0);
 		bpf_map_delete_elem(&waiting, &address);
 	} else {
@@ -163,8 +170,8 @@ static __always_inline int take(__u64 address, const struct waiting_connection *
 	bpf_map_delete_elem(&waiting, &address);
 	if (now < taken.queued_at)
 		now = taken.queued_at;
-	if (with_timeline)
-		begin_timeline(address, taken.queued_at, now);
+	if (with_timeline || with_netpoll)
+		note_accepted(address, taken.queued_at, now);
 	return count_accepted(&taken, bpf_get_current_pid_tgid() >> 32, now - taken.queued_at);
 }
 

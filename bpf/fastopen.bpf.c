@@ -12,6 +12,7 @@
  * sees things in their order although CPUs change.
  */
 #define LOST_REASONS LOST_ARRIVAL_NOT_SEEN,
+#include "lifetime.h"
 #include "listening.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -282,6 +283,8 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 	bpf_map_delete_elem(&unread_connections, &address);
 	return 0;
 }
+
+remove_ended_from(unread_connections)
 
 /* ------------------------------------------- the queues of the listeners */
 

@@ -17,71 +17,20 @@
  *
  * Requests are added up here; user space empties the map when it likes.
  */
-#define LOST_REASONS LOST_REQUEST_NOT_FOUND,
-#include "connection.h"
-#include "go.h"
+#define LOST_REASONS LOST_REQUEST_NOT_FOUND, LOST_CONNECTION_MAP_FULL, LOST_STAGE_RING_BUFFER_FULL,
+/* Such a request is counted, without the stages that its connection knows. */
+#define LOST_CONNECTION LOST_CONNECTION_MAP_FULL
 #include "listener.h"
 #include "record.h"
+#include "request.h"
+#define SHARED_PROCESSES
+#include "go_connection.h"
 #include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-/* What the exporter found in an executable's own type data; the members are
- * filled by name (http.yaml, executables). Offsets are bytes. */
-struct executable {
-	__u32 id;
-	__u32 inlined_depth; /* of the stack at serve_entry_inlined */
-	__u16 response_conn, response_request, response_status;
-	__u16 conn_server, conn_current;
-	__u16 request_method, request_url, url_path;
-	__u16 request_pattern;          /* since Go 1.23 */
-	__u16 request_pat, pattern_str; /* of Go 1.22 */
-	__u16 stream_state, state_status; /* HTTP/2 */
-	__u16 server_addr, server_read_timeout, server_read_header_timeout, server_write_timeout, server_idle_timeout;
-	__u16 g_panic, g_goid;
-	__u16 conn_net; /* net.Conn */
-	__u16 fd_number, fd_family, fd_type;
-	__u16 request_header;
-	__u16 map_directory, map_directory_length, table_groups, table_mask; /* since Go 1.24 */
-	__u16 hmap_buckets, hmap_bits;                                       /* before */
-};
-
-struct process {
-	struct executable executable;
-	__u64 hits;                 /* of any probe here, in this process */
-	__u64 overhead_nanoseconds; /* what they have cost it */
-	__u64 slow_after;           /* nanoseconds: what 1 % of its requests take longer than */
-	__u32 asked_for_router;     /* the exporter was told to attach router_entry */
-	__u32 sample_window;        /* that sample_below is of */
-	__u32 sample_below;         /* tags of the sample */
-	__u32 unused;
-};
-
-#include "go_process.h"
-
 /* What one uprobe trap costs without any program, measured at start. */
 const volatile __u64 uprobe_trap_nanoseconds = 0;
-
-/* What a goroutine works on. One that serves an HTTP/1 connection keeps its entry
- * between requests: to write over it costs a third of making and deleting one. */
-struct work {
-	__u64 started_at; /* CLOCK_MONOTONIC, nanoseconds; 0 between two requests */
-	__u64 response;   /* what the http.ResponseWriter points to */
-	__u64 request;    /* *http.Request as the server made it */
-	__u64 routed;     /* *http.Request as the last router saw it, or 0 */
-	__u64 sk;         /* struct sock of the connection, or 0 */
-	__u64 met_at;     /* of its struct connection */
-	__u64 handshake, accept_queue, read_wait, parse; /* nanoseconds, or NOT_SEEN */
-	__u32 response_begins; /* behind this sequence number */
-	__s32 descriptor;      /* of the connection, or -1 */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct goroutine);
-	__type(value, struct work);
-} goroutines SEC(".maps");
 
 /* Status codes below 100 do not exist: they stand for outcomes. */
 enum outcome {
@@ -212,131 +161,113 @@ __noinline int meet_server(__u32 tgid, __u64 server)
 	return 0;
 }
 
-/* How a connection wraps the next one, see goexe.Unwrap; written by the exporter
- * (http.yaml, unwrap). */
-enum step_kind {
-	STEP_INTERFACE, /* to a value in an interface, whose itab tells its type */
-	STEP_POINTER,   /* to a struct of the type next */
-	STEP_END,       /* to a net.netFD */
+/* The connection of a record: a struct sock, of which the slab makes others, and when it was met. */
+struct joined {
+	__u64 sk;
+	__u64 met_at;
 };
 
-struct step_key {
-	__u32 executable;
-	__u32 type; /* abi.Type.Hash */
-};
-
-struct step {
-	__u32 offset; /* of the field that leads on */
-	__u32 kind;
-	__u32 next;
+/* What a server of HTTP/2 holds a connection in, and the connection that this was found to be. */
+struct stream_server {
+	__u64 conn; /* what responseWriterState.conn points to */
+	__u32 tgid;
+	__u32 unused;
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct step_key);
-	__type(value, struct step);
-} steps SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct stream_server);
+	__type(value, struct joined);
+} stream_connections SEC(".maps");
 
-/* Wrapped more often than this, a connection is not found. */
-#define MAX_STEPS 8
-
-#define READ(TO, FROM) bpf_probe_read_user(&(TO), sizeof(TO), (const void *)(FROM))
-
-/* A Go interface that holds a pointer. */
-struct go_interface {
-	__u64 itab;
-	__u64 data;
-};
-
-/* The hash of the type that an interface value holds: itab.Type and Type.Hash
- * (internal/abi, iface.go and type.go). An itab's own hash is 0 where the runtime made it. */
-static __always_inline long read_type(__u32 *hash, __u64 itab)
+/* The connection that a goroutine was joined to, unless it has gone. */
+static __always_inline struct connection *connection_of(const struct work *work)
 {
-	__u64 type = 0;
+	struct connection *connection = work->sk ? bpf_map_lookup_elem(&connections, &work->sk) : NULL;
 
-	return READ(type, itab + 8) ?: READ(*hash, type + 16);
-}
-
-/* The net.netFD of a net.Conn, or 0. A function of its own, which the verifier looks at once. */
-__noinline __u64 unwrap(__u32 executable, __u64 itab, __u64 data)
-{
-	struct step_key key = {.executable = executable};
-	struct go_interface net = {};
-	struct step *step;
-
-	if (read_type(&key.type, itab))
-		return 0;
-	for (int i = 0; i < MAX_STEPS; i++) {
-		step = bpf_map_lookup_elem(&steps, &key);
-		if (!step)
-			return 0;
-		if (step->kind == STEP_INTERFACE) {
-			if (READ(net, data + step->offset) || read_type(&key.type, net.itab))
-				return 0;
-			data = net.data;
-			continue;
-		}
-		if (READ(data, data + step->offset))
-			return 0;
-		if (step->kind == STEP_END)
-			return data;
-		key.type = step->next;
-	}
-	return 0;
+	return connection && connection->met_at == work->met_at ? connection : NULL;
 }
 
 /*
- * The socket that a response of HTTP/1 is written to, or 0. A response of another
- * kind doesn't lead back to the server, and a connection of another kind than TCP
- * to no descriptor of a TCP socket: net.netFD repeats what socket() was called with.
+ * Joins a goroutine to its connection, by the net.Conn that its response is written to: one of
+ * HTTP/1 once. Its response leads back to the server; what doesn't is a stream's, whose
+ * goroutine is new, so the way from its server to the socket is kept. That server closes its
+ * connection, which then has no struct socket, before another one can be at the same address.
  */
-static __always_inline __u64 socket_of(const struct executable *executable, __u64 server, __u64 response, __s32 *descriptor)
+static __always_inline struct connection *join(struct work *work, const struct executable *executable, __u64 server, __u32 tgid)
 {
-	__u64 conn = 0, back = 0, fd, number = 0, family = 0, type = 0;
+	struct stream_server stream = {.tgid = tgid};
 	struct go_interface net = {};
-	struct file *file;
-
-	if (READ(conn, response + executable->response_conn) || READ(back, conn + executable->conn_server) ||
-	    back != server || READ(net, conn + executable->conn_net))
-		return 0;
-	fd = unwrap(executable->id, net.itab, net.data);
-	if (!fd || READ(number, fd + executable->fd_number) ||
-	    READ(family, fd + executable->fd_family) || READ(type, fd + executable->fd_type))
-		return 0;
-	if ((family != AF_INET && family != AF_INET6) || type != SOCK_STREAM || number > 0x7fffffff)
-		return 0;
-	*descriptor = number;
-	file = file_of_descriptor(number);
-	return file ? (__u64)tcp_sock_of_file(file) : 0;
-}
-
-/* Joins a goroutine to its connection, once. */
-static __always_inline void join(struct work *work, const struct executable *executable, __u64 server)
-{
 	struct connection *connection;
+	__u64 conn = 0, back = 0;
+	struct joined *known, joined = {};
+	struct sock *sk;
 
-	work->sk = socket_of(executable, server, work->response, &work->descriptor);
-	connection = work->sk ? meet_connection(work->sk) : NULL;
-	if (connection)
-		work->met_at = connection->met_at;
-	else
-		work->sk = 0;
+	if (server && !READ(conn, work->response + executable->response_conn) && !READ(back, conn + executable->conn_server) &&
+	    back == server) {
+		if (READ(net, conn + executable->conn_net))
+			return NULL;
+	} else {
+		work->is_stream = 1;
+		if (executable->stream_state == ABSENT || executable->state_conn == ABSENT || executable->stream_conn_net == ABSENT ||
+		    READ(conn, work->response + executable->stream_state) || READ(stream.conn, conn + executable->state_conn))
+			return NULL;
+		known = bpf_map_lookup_elem(&stream_connections, &stream);
+		if (known) {
+			work->sk = known->sk;
+			work->met_at = known->met_at;
+			connection = connection_of(work);
+			sk = (struct sock *)work->sk;
+			if (connection && BPF_CORE_READ(sk, sk_socket))
+				return connection;
+		}
+		if (READ(net, stream.conn + executable->stream_conn_net))
+			return NULL;
+	}
+	sk = socket_of(executable, &net);
+	work->sk = (__u64)sk;
+	connection = sk ? meet_connection(work->sk) : NULL;
+	if (!connection)
+		return NULL;
+	work->met_at = connection->met_at;
+	if (!connection->inode)
+		connection->inode = socket_inode(sk);
+	if (work->is_stream) {
+		joined.sk = work->sk;
+		joined.met_at = work->met_at;
+		bpf_map_update_elem(&stream_connections, &stream, &joined, BPF_ANY);
+	}
+	return connection;
 }
 
-/* What a request went through before its handler. */
-static __always_inline void look_back(struct work *work)
+/* The first streams of a connection may begin on several CPUs at once. Which of them has the
+ * stages of the connection is decided here; after that, connection.requests tells. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct joined);
+	__type(value, __u8);
+} begun SEC(".maps");
+
+static __always_inline bool is_first(const struct work *work, const struct connection *connection)
+{
+	struct joined key = {.sk = work->sk, .met_at = work->met_at};
+	__u8 yes = 1;
+
+	if (connection->requests)
+		return false;
+	return !work->is_stream || !bpf_map_update_elem(&begun, &key, &yes, BPF_NOEXIST);
+}
+
+/* What a request went through before its handler. Of a stream only what its connection did
+ * is known: frames of many streams are in one segment, and are read before they are awaited. */
+static __always_inline void look_back(struct work *work, struct connection *connection)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)work->sk;
-	struct connection *connection = bpf_map_lookup_elem(&connections, &work->sk);
-	__u64 since;
+	__u64 since = connection->request_since;
 
-	if (!connection || connection->met_at != work->met_at) {
-		work->sk = 0; /* it has gone */
-		return;
-	}
-	since = connection->request_since;
-	if (connection->accepted_at && !connection->requests) {
+	if (connection->accepted_at && is_first(work, connection)) {
 		work->accept_queue = connection->accept_queue;
 		if (connection->handshake)
 			work->handshake = connection->handshake;
@@ -344,7 +275,9 @@ static __always_inline void look_back(struct work *work)
 		if (since && since < connection->accepted_at)
 			since = connection->accepted_at;
 	}
-	connection->requests++;
+	__sync_fetch_and_add(&connection->requests, 1);
+	if (work->is_stream)
+		return;
 	if (since && connection->read_at >= since && connection->read_at <= work->started_at) {
 		work->read_wait = connection->read_at - since;
 		work->parse = work->started_at - connection->read_at;
@@ -358,27 +291,37 @@ static __always_inline void look_back(struct work *work)
 static __always_inline int begin(struct pt_regs *ctx, __u64 server, __u64 response, __u64 request)
 {
 	struct work fresh = {
-		.started_at = bpf_ktime_get_ns(), .response = response, .request = request,
+		.started_at = bpf_ktime_get_ns(), .response = response, .request = request, .server = server,
 		.handshake = NOT_SEEN, .accept_queue = NOT_SEEN, .read_wait = NOT_SEEN, .parse = NOT_SEEN,
-		.descriptor = -1,
 	};
 	struct goroutine goroutine = {.g = GO_G(ctx), .tgid = bpf_get_current_pid_tgid() >> 32};
 	struct process *process = current_process(goroutine.tgid);
+	struct connection *connection = NULL;
 	struct work *work;
 
 	if (!process)
 		return 0;
 	goroutine.executable = process->executable.id;
 	work = bpf_map_lookup_elem(&goroutines, &goroutine);
+	if (work && work->started_at && work->response == response && work->request == request) {
+		/* A stream of golang.org/x/net/http2 that net/http's server handles has two entries. */
+		if (server) {
+			work->server = server;
+			meet_server(goroutine.tgid, server);
+		}
+		return account(process, fresh.started_at);
+	}
 	if (work) {
 		fresh.sk = work->sk;
 		fresh.met_at = work->met_at;
-		fresh.descriptor = work->descriptor;
-	} else if (with_timeline && server) {
-		join(&fresh, &process->executable, server);
+		connection = connection_of(&fresh);
+	} else if (with_timeline && response) {
+		connection = join(&fresh, &process->executable, server, goroutine.tgid);
 	}
-	if (fresh.sk)
-		look_back(&fresh);
+	if (connection)
+		look_back(&fresh, connection);
+	else
+		fresh.sk = 0; /* it has gone, or was not found */
 	if (work) {
 		*work = fresh;
 		return account(process, fresh.started_at);
@@ -429,83 +372,6 @@ int serve_entry_inlined(struct pt_regs *ctx)
 	return begin(ctx, server, response, request);
 }
 
-static __always_inline __u8 method_number(__u64 request, const struct executable *executable)
-{
-	struct go_string method = {};
-	__u64 text = 0;
-
-	if (read_user(&method, sizeof(method), request + executable->request_method))
-		return METHOD_OTHER;
-	if (method.length == 0)
-		return METHOD_GET; /* net/http: the empty string means GET */
-	if (method.length > 7)
-		return METHOD_OTHER;
-	if (read_user(&text, method.length & 7, method.data))
-		return METHOD_OTHER;
-#define IS(name) (text == TEXT(name))
-#define CHAR(name, i) ((__u64)(sizeof(name) > (i) ? (name)[(i) < sizeof(name) ? (i) : 0] : 0) << (8 * (i)))
-#define TEXT(name) (CHAR(name, 0) | CHAR(name, 1) | CHAR(name, 2) | CHAR(name, 3) | CHAR(name, 4) | CHAR(name, 5) | CHAR(name, 6))
-	if (IS("GET"))
-		return METHOD_GET;
-	if (IS("POST"))
-		return METHOD_POST;
-	if (IS("HEAD"))
-		return METHOD_HEAD;
-	if (IS("PUT"))
-		return METHOD_PUT;
-	if (IS("PATCH"))
-		return METHOD_PATCH;
-	if (IS("DELETE"))
-		return METHOD_DELETE;
-	if (IS("CONNECT"))
-		return METHOD_CONNECT;
-	if (IS("OPTIONS"))
-		return METHOD_OPTIONS;
-	if (IS("TRACE"))
-		return METHOD_TRACE;
-	return METHOD_OTHER;
-}
-
-static __always_inline __u64 read_path(struct request_key *key, __u64 string)
-{
-	struct go_string path = {};
-
-	if (read_user(&path, sizeof(path), string))
-		return 0;
-	if (path.length > MAX_PATH - 1)
-		path.length = MAX_PATH - 1;
-	if (path.length && read_user(key->path, path.length & (MAX_PATH - 1), path.data))
-		return 0;
-	return path.length;
-}
-
-/* The pattern that a router left in a request; its length, 0 if there is none. */
-static __always_inline __u64 read_pattern(struct request_key *key, __u64 request, const struct executable *executable)
-{
-	__u64 pat = 0;
-
-	if (executable->request_pattern != ABSENT)
-		return read_path(key, request + executable->request_pattern);
-	if (executable->request_pat == ABSENT || executable->pattern_str == ABSENT ||
-	    read_user(&pat, sizeof(pat), request + executable->request_pat) || !pat)
-		return 0;
-	return read_path(key, pat + executable->pattern_str);
-}
-
-static __always_inline void name_path(struct request_key *key, const struct work *work,
-				      const struct executable *executable)
-{
-	__u64 url = 0;
-
-	key->path_source = PATH_PATTERN;
-	if (read_pattern(key, work->request, executable) ||
-	    (work->routed && read_pattern(key, work->routed, executable)))
-		return;
-	key->path_source = PATH_RAW;
-	if (!read_user(&url, sizeof(url), work->request + executable->request_url) && url)
-		read_path(key, url + executable->url_path);
-}
-
 /* The status is set along with wroteHeader. Where it is 0, finishRequest() will
  * write 200 (src/net/http/server.go). */
 static __always_inline __u16 read_status(__u64 at)
@@ -524,6 +390,58 @@ static __always_inline __u16 http2_status(const struct work *work, const struct 
 	    read_user(&state, sizeof(state), work->response + executable->stream_state) || !state)
 		return 200;
 	return read_status(state + executable->state_status);
+}
+
+/* ------------------------------------------------- clients that left */
+
+/*
+ * net/http cancels the context of a request when a read of its connection fails: the client
+ * has closed it, or its sending side, or has reset it (src/net/http/server.go,
+ * handleReadErrorLocked()). Then it notes that, so a handler that returns for it may be quicker
+ * than the note, but not than what the socket tells.
+ */
+
+/* What was sent before is read first, so a pipelined request hides it from both. A connection that
+ * the process itself has closed has no struct socket; that of MPTCP leads to the socket that
+ * all of its subflows belong to. */
+static __always_inline bool is_left(const struct sock *sk)
+{
+	const struct tcp_sock *tp = (const struct tcp_sock *)sk;
+
+	return BPF_CORE_READ(sk, sk_socket, sk, sk_shutdown) & RCV_SHUTDOWN &&
+	       (__s32)(BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq)) <= 1; /* the FIN */
+}
+
+/* The close_notify of TLS comes before the FIN, and a Unix socket isn't looked at. */
+static __always_inline bool is_noticed(const struct work *work, const struct executable *executable)
+{
+	__u8 noticed = 0;
+
+	return executable->response_noticed != ABSENT && !READ(noticed, work->response + executable->response_noticed) && noticed;
+}
+
+#define STREAM_CLOSED 4 /* stateClosed */
+
+/*
+ * A stream is closed before its handler has ended, which cancels its context, if the client
+ * has reset it or the connection has gone (src/net/http/h2_bundle.go, closeStream(); since Go 1.27
+ * src/net/http/internal/http2/server.go). The server closes one itself if no body is to
+ * follow the head, and if WriteTimeout has passed.
+ */
+static __always_inline bool is_left_stream(const struct work *work, const struct executable *executable, __u8 method, __u64 took)
+{
+	__u64 state = 0, stream = 0, write_deadline = 0;
+	__s64 write_timeout = 0;
+	__u8 lifecycle = 0;
+
+	if (method == METHOD_HEAD || executable->stream_state == ABSENT || executable->state_stream == ABSENT ||
+	    executable->stream_lifecycle == ABSENT || executable->stream_write_deadline == ABSENT ||
+	    READ(state, work->response + executable->stream_state) || READ(stream, state + executable->state_stream) ||
+	    READ(lifecycle, stream + executable->stream_lifecycle) || lifecycle != STREAM_CLOSED ||
+	    READ(write_deadline, stream + executable->stream_write_deadline))
+		return false;
+	return !write_deadline ||
+	       (work->server && !READ(write_timeout, work->server + executable->server_write_timeout) && (__s64)took < write_timeout);
 }
 
 /* How many rows were ever added to request_nanoseconds. */
@@ -574,18 +492,6 @@ static __always_inline void count_request(struct request_key *key, __u64 nanosec
 
 /* ------------------------------------------------- requests one by one */
 
-/* What a slow request takes longer than, of the processes of services that tcpslo.yml
- * gives it for; nanoseconds, by process. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
-	__type(key, __u32);
-	__type(value, __u64);
-} slower_than SEC(".maps");
-
-/* There are such services. */
-const volatile __u64 with_slower_than = 0;
-
 /*
  * Whether a request took longer than 99 % of its process do. The estimate of that
  * percentile goes up by a 32nd with each request above it and down by a 99th of that with
@@ -596,28 +502,31 @@ const volatile __u64 with_slower_than = 0;
  */
 static __always_inline bool is_slow(struct process *process, __u32 tgid, __u64 took, __u64 *threshold)
 {
-	__u64 *given = with_slower_than ? bpf_map_lookup_elem(&slower_than, &tgid) : NULL;
-	__u64 estimate = process->slow_after, step = estimate / 32;
+	bool given;
+	__u64 estimate = threshold_of(process, tgid, &given), step = estimate / 32;
 
-	*threshold = given ? *given : estimate;
+	*threshold = estimate;
+	if (given)
+		return took > estimate;
 	if (!estimate)
 		process->slow_after = took;
 	else
 		process->slow_after = took > estimate ? estimate + step : estimate - step / 99;
-	return *threshold && took > *threshold;
+	return estimate && took > estimate;
 }
 
 /*
- * Whether a request may be in the uniform sample of this window of time. Those with the
- * lowest of random tags are one (bottom-k sampling); how many requests will come is not
- * known, so the bound goes down by a 64th with each that is told of: with n requests it is near
- * 64 in n, after 64 * ln(1 + n/64) of them. User space keeps fewer than 64.
+ * Whether a request that was not slow may be in the uniform sample of those in this
+ * window of time. Those with the lowest of random tags are one (bottom-k sampling); how
+ * many requests will come is not known, so the bound goes down by a 64th with each that is
+ * told of: with n requests it is near 64 in n, after 64 * ln(1 + n/64) of them. User space
+ * keeps fewer than 64.
  */
 #define SAMPLE_WINDOW 600000000000ULL /* nanoseconds */
 
 static __always_inline bool is_in_sample(struct process *process, __u64 now, __u32 tag)
 {
-	__u32 window = now / SAMPLE_WINDOW;
+	__u32 window = 1 + now / SAMPLE_WINDOW; /* 0: none so far */
 
 	if (process->sample_window != window) {
 		process->sample_window = window;
@@ -648,9 +557,9 @@ static __always_inline void read_addresses(struct request_record *record, const 
 }
 
 /*
- * The header Traceparent of a request (W3C Trace Context). A Go map
- * keeps its keys in groups of eight; which one a key is in would take its hash. A map made for the
- * header of one request has few: a bounded number of them is searched.
+ * The header Traceparent of a request (W3C Trace Context). A Go map keeps its keys in
+ * groups of eight; which one a key is in would take its hash. A map made for the header
+ * of one request has few: a bounded number of them is searched.
  */
 #define TRACE_PARENT_LENGTH 55
 #define MAX_GROUPS 8
@@ -693,7 +602,6 @@ __noinline __u64 trace_parent_in(__u64 group, __u64 stride)
 	return 0;
 }
 
-#define READ(TO, FROM) bpf_probe_read_user(&(TO), sizeof(TO), (const void *)(FROM))
 static __always_inline __u64 find_trace_parent(__u64 header, const struct executable *executable)
 {
 	__u64 groups = 0, mask = 0, value = 0, overflow = 0;
@@ -740,12 +648,6 @@ __noinline __u64 trace_parent_of(__u64 request)
 		return 0;
 	return text.data;
 }
-#undef READ
-
-static __always_inline __u64 or_nothing(__u64 stage)
-{
-	return stage == NOT_SEEN ? 0 : stage;
-}
 
 /* What is known of the first packet of a response when its handler has ended. */
 enum answer {
@@ -757,16 +659,15 @@ enum answer {
 /* Tells user space of a request that is slow, or in the sample. Returns the request's
  * number, or 0. */
 static __always_inline __u64 tell(struct process *process, const struct goroutine *goroutine, const struct work *work,
-				  const struct request_key *key, __u64 ended, enum answer answer)
+				  const struct request_key *key, __u64 ended, bool is_connected, enum answer answer)
 {
-	__u64 handler = ended - work->started_at, threshold, trace_parent;
-	__u64 took = or_nothing(work->handshake) + or_nothing(work->accept_queue) + or_nothing(work->read_wait) +
-		     or_nothing(work->parse) + handler;
+	__u64 handler = ended - work->started_at, threshold, number, trace_parent;
+	__u64 took = before_handler(work) + handler;
 	bool slow = is_slow(process, goroutine->tgid, took, &threshold);
 	__u32 tag = bpf_get_prandom_u32();
 	struct request_record *record;
 
-	if (!is_in_sample(process, ended, tag) && !slow)
+	if (!slow && !is_in_sample(process, ended, tag))
 		return 0;
 	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {
@@ -777,7 +678,8 @@ static __always_inline __u64 tell(struct process *process, const struct goroutin
 	record->kind = RECORD_REQUEST;
 	record->tag = tag;
 	/* A CPU is in this program once at a time. 56 bits of nanoseconds are two years. */
-	record->request = ended << 8 | (__u8)bpf_get_smp_processor_id();
+	number = ended << 8 | (__u8)bpf_get_smp_processor_id();
+	record->request = number;
 	if (process->executable.g_goid != ABSENT)
 		read_user(&record->goroutine, sizeof(record->goroutine), goroutine->g + process->executable.g_goid);
 	record->ended_at = ended;
@@ -788,7 +690,7 @@ static __always_inline __u64 tell(struct process *process, const struct goroutin
 	record->parse = work->parse;
 	record->handler = handler;
 	record->first_packet = answer == ANSWER_BEGUN ? 0 : NOT_SEEN;
-	if (work->sk)
+	if (is_connected)
 		read_addresses(record, (const struct sock *)work->sk);
 	record->is_slow = slow;
 	record->is_awaited = answer != ANSWER_NONE;
@@ -796,17 +698,8 @@ static __always_inline __u64 tell(struct process *process, const struct goroutin
 	trace_parent = trace_parent_of(work->request);
 	if (trace_parent)
 		bpf_probe_read_user(record->trace_parent, TRACE_PARENT_LENGTH, (const void *)trace_parent);
-	ended = record->request;
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	return ended;
-}
-
-/* The connection of a request, unless it has gone. */
-static __always_inline struct connection *connection_of(const struct work *work)
-{
-	struct connection *connection = work->sk ? bpf_map_lookup_elem(&connections, &work->sk) : NULL;
-
-	return connection && connection->met_at == work->met_at ? connection : NULL;
+	return number;
 }
 
 static __always_inline enum answer answer_of(const struct work *work, bool answers)
@@ -852,7 +745,7 @@ static __always_inline void count_stages(const struct work *work, struct request
 		request_stages_add(&stages->parse, work->parse);
 	request_stages_add(&stages->handler, ended - work->started_at);
 
-	if (!connection)
+	if (!connection || work->is_stream)
 		return;
 	await_request(connection, work->sk);
 	connection->read_at = 0;
@@ -877,13 +770,13 @@ static __always_inline void count_stages(const struct work *work, struct request
 
 /* The timeline of a request whose handler has ended. Changes the key. */
 static __always_inline void end_timeline(struct process *process, const struct goroutine *goroutine, const struct work *work,
-					 struct request_key *key, __u64 ended, bool answers)
+					 struct request_key *key, __u64 ended, struct connection *connection, bool answers)
 {
-	struct connection *connection = connection_of(work);
 	enum answer answer = answer_of(work, answers && connection);
-	__u64 told = with_slow_requests ? tell(process, goroutine, work, key, ended, answer) : 0;
+	__u64 told = with_slow_requests ? tell(process, goroutine, work, key, ended, connection, answer) : 0;
 
 	key->status = 0;
+	key->client_gone = 0;
 	count_stages(work, key, ended, connection, answer, told);
 }
 
@@ -900,6 +793,7 @@ static __always_inline void count(struct pt_regs *ctx, struct process *process, 
 {
 	const struct executable *executable = &process->executable;
 	struct request_key key = {.tgid = goroutine->tgid, .executable = executable->id};
+	struct connection *connection = with_timeline ? connection_of(work) : NULL;
 
 	key.method = method_number(work->request, executable);
 	name_path(&key, work, executable);
@@ -915,9 +809,13 @@ static __always_inline void count(struct pt_regs *ctx, struct process *process, 
 		process->asked_for_router = 1;
 		wish(WISH_ROUTER, executable->id);
 	}
+	if (end == END_STREAM)
+		key.client_gone = is_left_stream(work, executable, key.method, ended - work->started_at);
+	else if (key.status != OUTCOME_HIJACKED)
+		key.client_gone = is_noticed(work, executable) || (connection && is_left((const struct sock *)work->sk));
 	count_request(&key, ended - work->started_at);
 	if (with_timeline)
-		end_timeline(process, goroutine, work, &key, ended, end == END_RETURN && key.status != OUTCOME_HIJACKED);
+		end_timeline(process, goroutine, work, &key, ended, connection, end == END_RETURN && key.status != OUTCOME_HIJACKED);
 }
 
 static __always_inline int finish(struct pt_regs *ctx, enum end end, bool panics)

@@ -9,9 +9,9 @@
  * Softirqs know no process: they leave their stamp at the connection, and the
  * process is told from who reads or writes.
  */
-#include "connection.h"
-#include "read.h"
 #include "record.h"
+#include "lifetime.h"
+#include "read.h"
 #include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -37,6 +37,9 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 	bpf_map_delete_elem(&connections, &address);
 	return 0;
 }
+
+begin_anew_in(connections)
+remove_ended_from(connections)
 
 /* ------------------------------------------------------- data waits, is read */
 

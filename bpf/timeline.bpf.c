@@ -7,6 +7,7 @@
  * looks at acknowledgements is here, to run only where this collector does.
  */
 #include "record.h"
+#include "lifetime.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -39,13 +40,14 @@ int BPF_PROG(acknowledged, struct sock *sk, const struct sk_buff *skb)
 /* A connection that is closed, or not established yet (Fast Open), receives elsewhere. Its
  * state changes when its FIN, or its SYN, is acknowledged, and all before it. */
 SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_state, const struct sock *sk)
+int BPF_PROG(socket_state, const struct sock *sk, int old_state, int new_state)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock((struct sock *)sk);
 	struct connection *connection;
 	__u64 address = (__u64)sk;
 
-	if (!tp || tp->snd_una != tp->write_seq)
+	/* What is there at its beginning is of another, see connection_begins in socketio. */
+	if (!tp || begins(old_state, new_state) || tp->snd_una != tp->write_seq)
 		return 0;
 	connection = bpf_map_lookup_elem(&connections, &address);
 	if (connection && connection->ack_since)

@@ -15,6 +15,7 @@
  * /proc/net/netstat. The windows of connections that nobody reads are looked at
  * before each scrape.
  */
+#include "lifetime.h"
 #include "read.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -187,6 +188,9 @@ int BPF_PROG(connection_destroyed, const struct sock *sk)
 	bpf_map_delete_elem(&connections, &address);
 	return 0;
 }
+
+begin_anew_in(connections)
+remove_ended_from(connections)
 
 /* Run before each scrape over the map itself: a process that hangs reads no
  * more, and its connections' windows are what tells. Nothing is locked here;

@@ -25,11 +25,8 @@ type warehouse struct {
 
 func buildWarehouse(t *testing.T, name string, flags ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
-		testenv.Skip(t, "needs a Go toolchain")
-	}
 	path := filepath.Join(t.TempDir(), name)
-	build := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./go_function/warehouse")...)
+	build := exec.Command(testenv.Need(t, "go", "golang"), append(append([]string{"build", "-o", path}, flags...), "./go_function/warehouse")...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, output)

@@ -31,6 +31,7 @@ func main() {
 	probes := command.AddProbes(app)
 	audit := command.AddAudit(app)
 	requests := command.AddRequests(app)
+	importSLO := command.AddImportSLO(app)
 
 	chosen, err := app.Parse(os.Args[1:])
 	if err != nil {
@@ -46,6 +47,8 @@ func main() {
 		err = check.Execute(os.Stdout)
 	case probes.Name():
 		err = probes.Execute(os.Stdout, log)
+	case importSLO.Name():
+		err = importSLO.Execute(os.Stdout, os.Stderr)
 	case requests.Name():
 		err = requests.Execute(os.Stdout, os.Stderr)
 	case audit.Name():

@@ -16,6 +16,7 @@
 /* Set by the exporter: the collector timeline runs. */
 const volatile __u64 with_timeline = 0;
 
+#define NOT_SEEN (~0ULL)
 #define MAX_CONNECTIONS 65536
 #define MAX_PATH 128
 
@@ -45,7 +46,8 @@ struct request_key {
 	__u16 status; /* 0 where their stages are added up */
 	__u8 method;  /* enum method; a route may be of one */
 	__u8 path_source;
-	char path[MAX_PATH];
+	char path[MAX_PATH - 1]; /* ends where a NUL is, or all of it */
+	__u8 client_gone;        /* before the handler had ended; 0 where stages are added up */
 };
 
 /* Times are CLOCK_MONOTONIC, nanoseconds, and 0 where there is none. Durations are
@@ -77,7 +79,8 @@ struct connection {
 	struct request_key route;      /* of that request */
 	__u32 requests;                /* that its handlers began */
 	__u32 acknowledged; /* the last sequence number that acknowledged all that was written */
-	__u32 unused;
+	__u32 inode;        /* of its socket, once a request has come */
+	__u32 is_served;    /* its goroutine runs, see netpoll.bpf.c */
 };
 
 struct {
@@ -96,12 +99,17 @@ struct {
 	__type(value, struct connection);
 } no_connection SEC(".maps");
 
+/* How it is counted that there is no room for a connection. */
+#ifndef LOST_CONNECTION
+#define LOST_CONNECTION LOST_MAP_FULL
+#endif
+
 static __always_inline struct connection *meet_connection(__u64 sk)
 {
 	struct connection *connection = entry_of(&connections, &sk, &no_connection);
 
 	if (!connection)
-		count_lost(LOST_MAP_FULL);
+		count_lost(LOST_CONNECTION);
 	else if (!connection->met_at)
 		connection->met_at = bpf_ktime_get_ns();
 	return connection;

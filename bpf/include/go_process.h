@@ -3,7 +3,8 @@
  * The Go executables and processes that a probe observes. The including file
  * defines struct executable (the members of which the exporter fills by name
  * from the executable's own type data) and struct process, whose first member
- * is a struct executable named executable.
+ * is a struct executable named executable. One that shares the map processes with
+ * another object declares it before, and defines SHARED_PROCESSES.
  */
 #ifndef TCPSLO_GO_PROCESS_H
 #define TCPSLO_GO_PROCESS_H
@@ -17,12 +18,14 @@ struct {
 	__type(value, struct executable);
 } executables SEC(".maps");
 
+#ifndef SHARED_PROCESSES
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);
 	__type(key, __u32);
 	__type(value, struct process);
 } processes SEC(".maps");
+#endif
 
 /*
  * Introduces a process that user space has not, such as a new one of an executable that

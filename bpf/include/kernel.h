@@ -38,6 +38,14 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
+enum bpf_func_id {
+	BPF_FUNC_task_pt_regs = 175, /* Linux 5.15 */
+};
+
+enum {
+	BPF_F_USER_STACK = 1 << 8,
+};
+
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
@@ -65,6 +73,10 @@ struct pt_regs {
 typedef struct {
 	int counter;
 } atomic_t;
+
+typedef struct {
+	atomic_t refs;
+} refcount_t;
 
 struct ns_common {
 	unsigned int inum;
@@ -95,6 +107,7 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_rcv_saddr;
 	struct in6_addr skc_v6_daddr;
+	refcount_t skc_refcnt;
 };
 
 struct socket;
@@ -117,6 +130,7 @@ struct sock {
 	} sk_backlog;
 	int sk_rcvbuf;
 	__u8 sk_userlocks : 4;
+	__u8 sk_shutdown;
 };
 
 struct super_block {
@@ -237,18 +251,25 @@ struct files_struct {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long start_code, end_code; /* of what is executed, without its libraries */
 };
 
 struct signal_struct {
 	atomic_t live;
 };
 
+struct thread_struct {
+	unsigned long fsbase; /* of x86 */
+};
+
 struct task_struct {
+	void *stack;
 	int pid;
 	int tgid;
 	struct mm_struct *mm;
 	struct files_struct *files;
 	struct signal_struct *signal;
+	struct thread_struct thread;
 };
 
 struct seq_file;
@@ -298,6 +319,7 @@ enum {
 	IPPROTO_MPTCP = 262,
 	ETH_P_IP = 0x0800,
 	TCP_FLAG_RST = 4, /* in struct tcphdr */
+	RCV_SHUTDOWN = 1, /* include/net/sock.h: nothing more will come */
 	SOCK_BINDPORT_LOCK = 8, /* include/net/sock.h: bind() was given a port */
 	SOCKFS_MAGIC = 0x534F434B, /* include/uapi/linux/magic.h */
 };

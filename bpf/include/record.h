@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
 /*
  * What crosses to user space of single requests: the slow ones, and a uniform
- * sample of all. exporter/timeline reads it.
+ * sample of the others. exporter/timeline reads it.
  */
 #ifndef TCPSLO_RECORD_H
 #define TCPSLO_RECORD_H
 
+/* The reason of record_packet(), for a file that has no others. */
+#ifndef LOST_REASONS
+#define LOST_REASONS LOST_STAGE_RING_BUFFER_FULL,
+#endif
 #include "connection.h"
 #include "listener.h"
-
-#define NOT_SEEN (~0ULL)
 
 /* The limit "slow_requests" is not 0, and the collector timeline runs. */
 const volatile __u64 with_slow_requests = 0;
@@ -24,7 +26,7 @@ enum record_kind {
 /* Times are CLOCK_MONOTONIC, in nanoseconds; stages take nanoseconds, or NOT_SEEN. */
 struct request_record {
 	__u32 kind;
-	__u32 tag; /* random: those with the lowest of a window are a uniform sample of all of it */
+	__u32 tag; /* random: of those that were not slow the lowest of a window are a uniform sample */
 	__u64 request; /* its number, unique since the machine started */
 	__u64 goroutine; /* runtime.g.goid */
 	__u64 ended_at;  /* the handler */
@@ -66,7 +68,7 @@ static __always_inline void record_packet(struct connection *connection, enum re
 		return;
 	record = bpf_ringbuf_reserve(&records, sizeof(*record), 0);
 	if (!record) {
-		count_lost(LOST_RING_BUFFER_FULL);
+		count_lost(LOST_STAGE_RING_BUFFER_FULL); /* the request itself was told of */
 		return;
 	}
 	*record = (struct packet_record){.kind = kind, .request = connection->told, .took = took};

@@ -35,9 +35,13 @@ func (c *CheckConfig) Name() string { return c.command.FullCommand() }
 func (c *CheckConfig) Execute(out io.Writer) error {
 	var all []error
 	for _, file := range *c.files {
-		if err := checkFile(file); err != nil {
+		c, err := checkFile(file)
+		if err != nil {
 			all = append(all, err)
 			continue
+		}
+		for _, doubt := range c.Doubts {
+			fmt.Fprintf(out, "%v (warning)\n", doubt)
 		}
 		fmt.Fprintf(out, "%s: valid\n", file)
 	}
@@ -47,12 +51,12 @@ func (c *CheckConfig) Execute(out io.Writer) error {
 	return nil
 }
 
-func checkFile(file string) error {
+func checkFile(file string) (*config.Config, error) {
 	c, err := config.Load(file, Collectors())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return observe.Check(c)
+	return c, observe.Check(c)
 }
 
 // Collectors are the names that may stand under "collectors".

@@ -3,6 +3,7 @@
 package command
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,23 @@ func TestCheck_config_names_what_is_wrong_in_every_file(t *testing.T) {
 	out, problem := check(t, texts, "good.yml")
 	if out != "$/good.yml: valid\n" || problem != "" {
 		t.Errorf("a good file: %q, %q", out, problem)
+	}
+	out, problem = check(t, map[string]string{"doubt.yml": "services: [{name: a, slos: [{name: x, objective: 99, window: 1d}]}]"}, "doubt.yml")
+	if out != "$/doubt.yml:1:62: a window of 1d is shorter than the 3d that the slowest alert looks back, which tells little of it (warning)\n$/doubt.yml: valid\n" || problem != "" {
+		t.Errorf("a file to doubt: %q, %q", out, problem)
+	}
+	const full = "metric \"http_request_duration_seconds\": histogram needs "
+	var latencies strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&latencies, "{name: %d ms, objective: 99, latency: %dms},", 7*i+1, 7*i+1)
+	}
+	for text, want := range map[string]string{
+		"histograms: {native_schema: 8}":                            full + "8207 slots but there are 320: lower native_schema from 8 to 3",
+		"services: [{name: a, slos: [" + latencies.String() + "]}]": full + "328 slots but there are 320: lower native_schema from 3 to 2",
+	} {
+		if out, problem = check(t, map[string]string{"full.yml": text}, "full.yml"); out != "" || !strings.HasSuffix(problem, want) {
+			t.Errorf("more buckets than there is room for: %q, %q", out, problem)
+		}
 	}
 	out, problem = check(t, texts, "typo.yml", "good.yml", "probes.yml", "none.yml")
 	if out != "$/good.yml: valid\n" {

@@ -94,6 +94,18 @@ func loadConfig(file string) (*config.Config, error) {
 	return config.Load(file, Collectors())
 }
 
+// load reads the configuration that is to be in force.
+func (r *Run) load(log *slog.Logger) (*config.Config, error) {
+	c, err := loadConfig(*r.configFile)
+	if err != nil {
+		return nil, err
+	}
+	for _, doubt := range c.Doubts {
+		log.Warn("the configuration is allowed but hardly meant", "reason", doubt)
+	}
+	return c, nil
+}
+
 // gcPercent is how much garbage there may be, of what is in use, once all is
 // attached. A scrape makes little of it, so that collecting it more often than by
 // Go's default takes little time, and memory is what an exporter is to be sparing
@@ -104,7 +116,7 @@ const gcPercent = 25
 func (r *Run) Execute(log *slog.Logger) error {
 	log.Info("starting", "version", version.Version, "go", runtime.Version())
 	began := time.Now()
-	c, err := loadConfig(*r.configFile)
+	c, err := r.load(log)
 	if err != nil {
 		return err
 	}
@@ -128,7 +140,7 @@ func (r *Run) Execute(log *slog.Logger) error {
 		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
 	reload := func() error {
-		err := observer.Reload(func() (*config.Config, error) { return loadConfig(*r.configFile) })
+		err := observer.Reload(func() (*config.Config, error) { return r.load(log) })
 		if err != nil {
 			log.Error("the configuration stays as it was", "error", err)
 		} else {

@@ -77,6 +77,9 @@ func (w waterfall) head(text *strings.Builder, r timeline.Request) {
 		{statusColour(r.Status), w.printable(r.Status)},
 		{"1", totalDuration(r.Duration)},
 	}
+	if r.ClientGone {
+		fields = append(fields, field{"2", "client gone"})
+	}
 	if !r.Slow {
 		fields = append(fields, field{"2", "not slow"})
 	}

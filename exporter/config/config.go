@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tcpslo/tcpslo/exporter/histogram"
+	"github.com/tcpslo/tcpslo/exporter/slo"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
 )
 
@@ -31,6 +32,9 @@ type Config struct {
 	// ProbeFiles are globs of probe definitions of the user's own, relative to
 	// the directory of the configuration file.
 	ProbeFiles []string `yaml:"probe_files"`
+
+	// Doubts is what is allowed but hardly meant.
+	Doubts strictyaml.Errors `yaml:"-"`
 }
 
 // Histograms says how finely durations are counted.
@@ -116,6 +120,7 @@ func Parse(name string, data []byte, collectors []string) (*Config, error) {
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
+	v.doubt()
 	return c, nil
 }
 
@@ -125,17 +130,31 @@ func Parse(name string, data []byte, collectors []string) (*Config, error) {
 // as any process may turn out to be a service.
 func (c *Config) LatencyThresholds() []float64 {
 	var all []float64
-	for _, slo := range DefaultSLOs() {
-		all = append(all, slo.Latency.Seconds())
+	for _, d := range slo.Defaults() {
+		all = append(all, d.Latency.Seconds())
 	}
 	for _, service := range c.Services {
-		for _, slo := range service.SLOs {
-			all = append(all, slo.Latency.Seconds())
+		for _, d := range service.SLOs {
+			all = append(all, d.Latency.Seconds())
 		}
 	}
 	slices.Sort(all)
 	all = slices.Compact(all)
 	return slices.DeleteFunc(all, func(seconds float64) bool { return seconds == 0 })
+}
+
+// Recounts tells whether an objective that both configurations have counts other events
+// in the other one. What it has counted under its name must then not go on.
+func (c *Config) Recounts(other *Config) bool {
+	for _, listed := range slices.Concat(c.Services, other.Services) {
+		before := c.ServiceNamed(listed.Name).SLOs
+		for _, after := range other.ServiceNamed(listed.Name).SLOs {
+			if slices.ContainsFunc(before, func(d slo.Definition) bool { return d.Name == after.Name && !d.CountsAs(after) }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ProbePaths returns the files that ProbeFiles stands for, in order, each once. A

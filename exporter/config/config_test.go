@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tcpslo/tcpslo/exporter/histogram"
+	"github.com/tcpslo/tcpslo/exporter/slo"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
 )
 
@@ -49,7 +50,7 @@ func TestParse_reads_the_example_of_the_design(t *testing.T) {
 		t.Fatalf("%d services", len(c.Services))
 	}
 	s := c.Services[0]
-	wantSLOs := []SLO{
+	wantSLOs := []slo.Definition{
 		{Name: "availability", Objective: 99.9, Window: 720 * time.Hour},
 		{Name: "fast", Objective: 99, Window: 720 * time.Hour, Latency: 200 * time.Millisecond, Path: "/users/{id}"},
 	}
@@ -112,7 +113,7 @@ func TestNativeSchema_of_a_probe_wins_over_the_configuration(t *testing.T) {
 
 func TestParse_gives_default_objectives_unless_the_list_is_empty(t *testing.T) {
 	c := parse(t, "services: [{name: a}, {name: b, slos: []}, {name: c, slos: [{name: x, objective: 95, window: 7d}]}]")
-	want := []SLO{
+	want := []slo.Definition{
 		{Name: "availability", Objective: 99.9, Window: 30 * 24 * time.Hour},
 		{Name: "latency", Objective: 99, Window: 30 * 24 * time.Hour, Latency: 200 * time.Millisecond},
 	}
@@ -122,7 +123,7 @@ func TestParse_gives_default_objectives_unless_the_list_is_empty(t *testing.T) {
 	if got := c.Services[1].SLOs; len(got) != 0 {
 		t.Errorf("with an empty list: %+v", got)
 	}
-	if got := c.Services[2].SLOs; !slices.Equal(got, []SLO{{Name: "x", Objective: 95, Window: 7 * 24 * time.Hour}}) {
+	if got := c.Services[2].SLOs; !slices.Equal(got, []slo.Definition{{Name: "x", Objective: 95, Window: 7 * 24 * time.Hour}}) {
 		t.Errorf("with one: %+v", got)
 	}
 }
@@ -139,14 +140,6 @@ services:
 	}
 	if got := Default().LatencyThresholds(); !slices.Equal(got, []float64{0.2}) {
 		t.Errorf("by default: %v", got)
-	}
-}
-
-func TestRatio_is_the_nearest_float(t *testing.T) {
-	for objective, want := range map[float64]float64{99.9: 0.999, 99: 0.99, 99.99: 0.9999, 99.999: 0.99999, 50: 0.5, 33.3: 0.333, 99.95: 0.9995} {
-		if got := (SLO{Objective: objective}).Ratio(); got != want {
-			t.Errorf("%v %%: %v, want %v", objective, got, want)
-		}
 	}
 }
 
@@ -202,8 +195,19 @@ func TestParse_refuses_with_place_and_reason(t *testing.T) {
 		{"a window without unit", slo("objective: 99, window: 30"), `tcpslo.yml:4:42: "window" must be a duration with a unit, such as 200ms or 30d, got number 30`},
 		{"a latency too short", slo("objective: 99, latency: 10ns"), `tcpslo.yml:4:43: "latency" must be between 1us and 1h, got 10ns`},
 		{"a latency too long", slo("objective: 99, latency: 2h"), `tcpslo.yml:4:43: "latency" must be between 1us and 1h, got 2h0m0s`},
-		{"a path with a method", slo(`objective: 99, path: "GET /a"`), `tcpslo.yml:4:40: "path" must be a route without method, got "GET /a"`},
+		{"a path with a method", slo(`objective: 99, path: "GET /a"`), `tcpslo.yml:4:40: "path" must be a route without method, got "GET /a"; write path: /a and method: GET`},
 		{"a path that is none", slo(`objective: 99, path: users`), `tcpslo.yml:4:40: route "users" has path "users", which must start with /`},
+		{"a method in lower case", slo("objective: 99, method: get"), `tcpslo.yml:4:42: unknown method "get", did you mean "GET"?`},
+		{"a policy for aborts that is none", slo("objective: 99, client_aborts: ignored"), `tcpslo.yml:4:49: unknown policy "ignored", did you mean "ignore"?`},
+		{"a policy for aborts that is like none", slo("objective: 99, client_aborts: count"), `tcpslo.yml:4:49: unknown policy "count", must be one of "judge", "good", "bad", "ignore"`},
+		{"several policies for aborts", slo("objective: 99, client_aborts: [good]"), `tcpslo.yml:4:49: "client_aborts" must be a string, got a list`},
+		{"two objectives that differ in a policy that is the default", service("slos: [{name: x, objective: 99}, {name: y, objective: 98, client_aborts: judge}]"),
+			`tcpslo.yml:3:38: SLO "y" is about the same requests and window as SLO "x"`},
+		{"a path that is no route", service("routes: [\"GET /users/{id}\", /carts]\n    slos: [{name: x, objective: 99, path: \"/user/{id}\"}]"),
+			`tcpslo.yml:4:43: "/user/{id}" is none of the routes of service "a", did you mean "/users/{id}"?`},
+		{"an objective too near to 100", slo("objective: 99.99999999999"), `tcpslo.yml:4:30: "objective" must not be nearer to 0 or 100 than a trillionth, got 99.99999999999`},
+		{"more paths of objectives than of the service", service("slos: [{name: x, objective: 99, path: /a}, {name: y, objective: 99, path: /b}]\nlimits: {paths_per_service: 1}"),
+			`tcpslo.yml:3:11: objectives of service "a" are about 2 paths, and limits.paths_per_service is 1: raise it`},
 		{"an objective twice", slo("objective: 99}\n      - {name: x, objective: 95, latency: 1s"), `tcpslo.yml:5:16: duplicate SLO "x"`},
 		{"two objectives about the same", slo("objective: 99, latency: 1s}\n      - {name: y, objective: 95, latency: 1000ms"), `tcpslo.yml:5:9: SLO "y" is about the same requests and window as SLO "x"`},
 		{"a schema that doesn't exist", "histograms: {native_schema: 9}", `tcpslo.yml:1:29: "native_schema" must be an integer between -4 and 8, or none`},
@@ -239,6 +243,67 @@ tcpslo.yml:3:14: unknown collector "lisen", did you mean "listen"?`},
 				t.Errorf("error of type %T", err)
 			}
 		})
+	}
+}
+
+func TestParse_takes_two_objectives_that_count_other_requests(t *testing.T) {
+	c := parse(t, `
+services:
+  - name: a
+    routes: [/x, /y]
+    slos:
+      - {name: all, objective: 99}
+      - {name: x, objective: 99, path: /x}
+      - {name: posts to x, objective: 99, path: /x, method: POST}
+      - {name: posts, objective: 99, method: POST}
+      - {name: quick, objective: 99, latency: 1s}
+      - {name: this week, objective: 99, window: 7d}
+      - {name: patient, objective: 99, client_aborts: ignore}
+      - {name: kept, objective: 99, client_aborts: bad}
+`)
+	for i, want := range map[int]slo.AbortPolicy{0: slo.JudgeAborts, 6: slo.IgnoreAborts, 7: slo.AbortsBad} {
+		if got := c.Services[0].SLOs[i].ClientAborts; got != want {
+			t.Errorf("SLO %d has the policy %s, want %s", i, got, want)
+		}
+	}
+	if got := c.Services[0].SLOs[2]; got != (slo.Definition{Name: "posts to x", Objective: 99, Window: slo.DefaultWindow, Path: "/x", Method: "POST"}) {
+		t.Errorf("got %+v", got)
+	}
+	if got := c.Services[0].SLOPaths(); !slices.Equal(got, []string{"/x"}) {
+		t.Errorf("paths of objectives %q", got)
+	}
+	if c.Doubts != nil {
+		t.Errorf("doubts %v", c.Doubts)
+	}
+}
+
+func TestDoubts_have_their_place_in_the_file(t *testing.T) {
+	c := parse(t, "services:\n  - name: a\n    slos: [{name: x, objective: 99.9, window: 1d}]")
+	const want = "tcpslo.yml:3:47: a window of 1d is shorter than the 3d that the slowest alert looks back, which tells little of it"
+	if c.Doubts.Error() != want {
+		t.Errorf("got  %v\nwant %s", c.Doubts, want)
+	}
+}
+
+// A service that is not listed has objectives too.
+func TestRecounts_is_about_objectives_that_keep_their_name(t *testing.T) {
+	const file = "services: [{name: a, slos: [{name: x, objective: 99, latency: 1s}, {name: y, objective: 99}]}]"
+	for text, want := range map[string]bool{
+		file: false,
+		"services: [{name: a, slos: [{name: x, objective: 95, latency: 1s, window: 7d}, {name: y, objective: 99}]}]":           false,
+		"services: [{name: a, slos: [{name: y, objective: 99}]}, {name: b}]":                                                   false,
+		"services: [{name: a, slos: [{name: x, objective: 99, latency: 2s}, {name: y, objective: 99}]}]":                       true,
+		"services: [{name: a, slos: [{name: x, objective: 99, latency: 1s}, {name: y, objective: 99, path: /y}]}]":             true,
+		"services: [{name: a, slos: [{name: x, objective: 99, latency: 1s, client_aborts: bad}, {name: y, objective: 99}]}]":   true,
+		"services: [{name: a, slos: [{name: x, objective: 99, latency: 1s, client_aborts: judge}, {name: y, objective: 99}]}]": false,
+		"services: [{name: a, slos: [{name: x, objective: 99}, {name: y, objective: 99, latency: 1s}]}]":                       true,
+		"": false,
+		"services: [{name: b, slos: [{name: latency, objective: 99, latency: 1s}]}]": true,
+	} {
+		a, b := parse(t, file), parse(t, text)
+		if a.Recounts(b) != want || b.Recounts(a) != want {
+			t.Errorf("%s: %v and %v, want %v", text, a.Recounts(b), b.Recounts(a), want)
+		}
 	}
 }
 

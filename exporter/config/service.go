@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tcpslo/tcpslo/exporter/route"
+	"github.com/tcpslo/tcpslo/exporter/slo"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
 )
 
@@ -23,9 +24,9 @@ type Service struct {
 	// Routes are templates in the syntax of net/http, for services whose router
 	// doesn't fill in http.Request.Pattern.
 	Routes []string `yaml:"routes"`
-	// SLOs are the objectives; DefaultSLOs where the file has none, and no
+	// SLOs are the objectives; slo.Defaults where the file has none, and no
 	// objective at all where it has an empty list.
-	SLOs []SLO `yaml:"slos"`
+	SLOs []slo.Definition `yaml:"slos"`
 	// SlowerThan is what a slow request takes longer than, from the first stage that was
 	// seen to the end of its handler: 1us to 1h. Without it that is what 1 % of the requests of
 	// the same process take longer than.
@@ -37,6 +38,17 @@ type Service struct {
 // Route returns the template of Routes that a request belongs to.
 func (s *Service) Route(method, path string) (template string, ok bool) {
 	return s.routes.Match(method, path)
+}
+
+// SLOPaths lists the paths that objectives are about, each once.
+func (s *Service) SLOPaths() []string {
+	var all []string
+	for _, d := range s.SLOs {
+		if d.Path != "" && !slices.Contains(all, d.Path) {
+			all = append(all, d.Path)
+		}
+	}
+	return all
 }
 
 // Match is what a process must be like; all that is given must hold.
@@ -78,7 +90,18 @@ func (c *Config) ServiceFor(p Process) (name string, service *Service) {
 	if p.Executable != "" {
 		name = path.Base(p.Executable)
 	}
-	return name, &Service{Name: name, SLOs: DefaultSLOs()}
+	return name, c.ServiceNamed(name)
+}
+
+// ServiceNamed returns the service of a name: metrics know no more of it. One that the
+// file doesn't list has the default objectives. It is never nil and must not be changed.
+func (c *Config) ServiceNamed(name string) *Service {
+	for _, s := range c.Services {
+		if s.Name == name {
+			return s
+		}
+	}
+	return &Service{Name: name, SLOs: slo.Defaults()}
 }
 
 // Matches tells whether everything that is given holds for the process.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tcpslo/tcpslo/exporter/slo"
 )
 
 func TestServiceFor_takes_the_first_service_whose_every_condition_holds(t *testing.T) {
@@ -53,7 +55,7 @@ services:
 
 func TestServiceFor_gives_an_unlisted_process_the_default_objectives(t *testing.T) {
 	_, service := Default().ServiceFor(Process{Executable: "/usr/bin/x"})
-	want := []SLO{
+	want := []slo.Definition{
 		{Name: "availability", Objective: 99.9, Window: 720 * time.Hour},
 		{Name: "latency", Objective: 99, Window: 720 * time.Hour, Latency: 200 * time.Millisecond},
 	}

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/tcpslo/tcpslo/exporter/route"
+	"github.com/tcpslo/tcpslo/exporter/slo"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
 )
 
@@ -69,27 +70,38 @@ func (v *validator) service(path string, index int, s *Service) {
 	}
 	v.routes(path, s)
 	if s.SLOs == nil {
-		s.SLOs = DefaultSLOs()
+		s.SLOs = slo.Defaults()
 	}
 	if t := s.SlowerThan; t != 0 && (t < time.Microsecond || t > time.Hour) {
 		v.Reportf(path+".slower_than", `"slower_than" must be between 1us and 1h, got %v`, t)
 	}
 	for i := range s.SLOs {
-		v.slo(fmt.Sprintf("%s.slos[%d]", path, i), s.SLOs[i], s.SLOs[:i])
+		v.slo(fmt.Sprintf("%s.slos[%d]", path, i), s, i)
+	}
+	if most := v.config.Limits.PathsPerService; len(s.SLOPaths()) > most {
+		v.Reportf(path+".slos", "objectives of service %q are about %d paths, and limits.paths_per_service is %d: raise it", s.Name, len(s.SLOPaths()), most)
 	}
 }
 
-// name checks what will be a label value that people type in queries.
 func (v *validator) name(path, what, name string) {
+	if err := CheckName(what, name); err != nil {
+		v.Reportf(path, "%s", err)
+	}
+}
+
+// CheckName checks what will be a label value that people type in queries: the name of a
+// service or an SLO.
+func CheckName(what, name string) error {
 	bad := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
 	switch {
 	case name == "":
-		v.Reportf(path, "the name of a %s must not be empty", what)
+		return fmt.Errorf("the name of a %s must not be empty", what)
 	case len(name) > maxNameBytes:
-		v.Reportf(path, "the name of a %s must not be longer than %d bytes, got %d", what, maxNameBytes, len(name))
+		return fmt.Errorf("the name of a %s must not be longer than %d bytes, got %d", what, maxNameBytes, len(name))
 	case strings.ContainsFunc(name, bad) || strings.TrimSpace(name) != name:
-		v.Reportf(path, "the name of a %s must be printable without spaces around it, got %q", what, name)
+		return fmt.Errorf("the name of a %s must be printable without spaces around it, got %q", what, name)
 	}
+	return nil
 }
 
 func (v *validator) match(path string, s *Service) {
@@ -124,34 +136,48 @@ func (v *validator) routes(path string, s *Service) {
 	s.routes = set
 }
 
-const day = 24 * time.Hour
-
-func (v *validator) slo(path string, s SLO, earlier []SLO) {
-	v.name(path+".name", "SLO", s.Name)
-	if !(s.Objective > 0 && s.Objective < 100) {
-		v.Reportf(path+".objective", `"objective" must be a percentage above 0 and below 100, got %v`, s.Objective)
+func (v *validator) slo(path string, s *Service, index int) {
+	d, earlier := s.SLOs[index], s.SLOs[:index]
+	v.name(path+".name", "SLO", d.Name)
+	problems := d.Validate()
+	for _, problem := range problems {
+		v.Reportf(path+"."+problem.Key, "%s", problem.Message)
 	}
-	if s.Window < time.Hour || s.Window > 366*day {
-		v.Reportf(path+".window", `"window" must be between 1h and 366d, got %s`, s.Window)
-	}
-	if s.Latency != 0 && (s.Latency < time.Microsecond || s.Latency > time.Hour) {
-		v.Reportf(path+".latency", `"latency" must be between 1us and 1h, got %s`, s.Latency)
-	}
-	if s.Path != "" {
-		if method, _ := route.Split(s.Path); method != "" {
-			v.Reportf(path+".path", `"path" must be a route without method, got %q`, s.Path)
-		} else if _, err := route.Compile([]string{s.Path}); err != nil {
-			v.Reportf(path+".path", "%s", err)
-		}
+	templates := paths(s.Routes)
+	if d.Path != "" && len(problems) == 0 && len(templates) > 0 && !slices.Contains(templates, d.Path) {
+		v.Reportf(path+".path", "%q is none of the routes of service %q%s", d.Path, s.Name, strictyaml.Suggest(d.Path, templates))
 	}
 	for _, other := range earlier {
 		switch {
-		case s.Name != "" && other.Name == s.Name:
-			v.Reportf(path+".name", "duplicate SLO %q", s.Name)
+		case d.Name != "" && other.Name == d.Name:
+			v.Reportf(path+".name", "duplicate SLO %q", d.Name)
 			return
-		case other.Window == s.Window && other.Latency == s.Latency && other.Path == s.Path:
-			v.Reportf(path, "SLO %q is about the same requests and window as SLO %q", s.Name, other.Name)
+		case other.Window == d.Window && other.CountsAs(d):
+			v.Reportf(path, "SLO %q is about the same requests and window as SLO %q", d.Name, other.Name)
 			return
+		}
+	}
+}
+
+// paths are the paths of routes, which is what metrics tell of them.
+func paths(routes []string) []string {
+	var all []string
+	for _, r := range routes {
+		if _, path := route.Split(r); !slices.Contains(all, path) {
+			all = append(all, path)
+		}
+	}
+	return all
+}
+
+// doubt looks for what is allowed but hardly meant. The services have been checked.
+func (v *validator) doubt() {
+	for i, s := range v.config.Services {
+		for j, d := range s.SLOs {
+			for _, doubt := range d.Doubts() {
+				at := fmt.Sprintf("services[%d].slos[%d].%s", i, j, doubt.Key)
+				v.config.Doubts = append(v.config.Doubts, v.Errorf(at, "%s", doubt.Message))
+			}
 		}
 	}
 }

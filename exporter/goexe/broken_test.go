@@ -342,6 +342,7 @@ func askEverything(x *Executable) {
 	x.StackDepth(x.functions.module.text)
 	x.References("main.main")
 	x.Line(x.functions.module.text)
+	x.Frames(x.functions.module.text)
 	x.FieldOffset("runtime.g", "stack.hi")
 	x.FieldOffset("example.com/absent.Type", "field")
 	x.Itab("*runtime.TypeAssertionError", "error")

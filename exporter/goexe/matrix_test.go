@@ -94,9 +94,7 @@ var (
 func compile(t testing.TB, b build, stripped bool) string {
 	t.Helper()
 	if strings.HasPrefix(b.mode, "external") {
-		if _, err := exec.LookPath("gcc"); err != nil {
-			testenv.Skip(t, "external linking needs gcc")
-		}
+		testenv.Need(t, "gcc", "gcc")
 	}
 	args := append([]string{}, modes[b.mode]...)
 	for i, arg := range args {

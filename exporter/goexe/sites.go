@@ -117,6 +117,26 @@ func (x *Executable) CallSites(caller, callee string) ([]Site, error) {
 	return sites, nil
 }
 
+// CallSitesBesideInlined is the CallSites of callee in each function that holds a copy of
+// inlined instead of calling it, see InlinedInto; none if nobody does. A probe on a function
+// that is called right before another sees what one on that other misses. It fails with
+// ErrNoSite, wrapped, if a function holds a copy and does not call callee.
+func (x *Executable) CallSitesBesideInlined(inlined, callee string) ([]Site, error) {
+	callers, err := x.InlinedInto(inlined)
+	if err != nil {
+		return nil, err
+	}
+	var all []Site
+	for _, caller := range callers {
+		sites, err := x.CallSites(caller, callee)
+		if err != nil {
+			return nil, fmt.Errorf("%q is inlined: %w", inlined, err)
+		}
+		all = append(all, sites...)
+	}
+	return all, nil
+}
+
 // AfterCallSites is, for each direct call of callee in caller, the first emulated
 // instruction that runs after that call returns and at no other time. It is one
 // hit where a probe on callee's return instruction costs two traps on amd64.

@@ -73,6 +73,7 @@ func TestSites_stand_where_another_disassembler_sees_them(t *testing.T) {
 			}
 			checkAfterCallSite(t, x, b, path)
 			checkSitesAroundInlined(t, x)
+			checkBesideInlined(t, x, b)
 		})
 	}
 }
@@ -99,10 +100,8 @@ func otherDisassembly(t *testing.T, path, arch string, x *Executable, f Function
 		}
 		return lines
 	}
-	if _, err := exec.LookPath("objdump"); err != nil {
-		testenv.Skip(t, "needs objdump of binutils")
-	}
-	out, err := exec.Command("objdump", "-d", "-w", fmt.Sprintf("--start-address=%#x", f.Address), fmt.Sprintf("--stop-address=%#x", f.Address+f.Size), path).Output()
+	objdump := testenv.Need(t, "objdump", "binutils")
+	out, err := exec.Command(objdump, "-d", "-w", fmt.Sprintf("--start-address=%#x", f.Address), fmt.Sprintf("--stop-address=%#x", f.Address+f.Size), path).Output()
 	if err != nil {
 		t.Fatalf("objdump: %v", err)
 	}
@@ -245,6 +244,38 @@ func checkAfterCallSite(t *testing.T, x *Executable, b build, path string) {
 	t.Errorf("the site after the call, %#x, is not after it", sites[0].Address)
 }
 
+// checkBesideInlined: only a profile puts netpollready into who calls it, and each event is
+// seen by a probe on it, or by one right before.
+func checkBesideInlined(t *testing.T, x *Executable, b build) {
+	t.Helper()
+	const ready, before = "runtime.netpollready", "runtime.(*pollDesc).setEventErr"
+	inlined, err := x.InlinedInto(ready)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := x.EntrySite(ready)
+	if len(inlined) == 0 && (err != nil || b.arch == "amd64" && !entry.Emulated) {
+		t.Errorf("entry of %q: %+v: %v", ready, entry, err)
+	}
+	if len(inlined) > 0 && b.mode != "pgo" {
+		t.Errorf("%q is inlined into %q", ready, inlined)
+	}
+	sites, err := x.CallSitesBesideInlined(ready, before)
+	var got []string
+	for _, site := range sites {
+		if !site.Emulated {
+			t.Errorf("a call at %#x is not emulated", site.Address)
+		}
+		got = append(got, site.Function)
+	}
+	if err == nil && !slices.Equal(slices.Compact(got), inlined) {
+		t.Errorf("sites are in %q, want %q", got, inlined)
+	}
+	if err != nil && !errors.Is(err, ErrNoSite) && !errors.Is(err, ErrNoFunction) { // it depends on the profile
+		t.Error(err)
+	}
+}
+
 // checkSitesAroundInlined: the functions that are called just before and just
 // after an inlined ServeHTTP have a defer statement, so they are never inlined.
 func checkSitesAroundInlined(t *testing.T, x *Executable) {
@@ -377,12 +408,10 @@ func TestAfterCallSites_refuses_a_call_that_is_not_there(t *testing.T) {
 // TestEvery_function_decodes_as_objdump_sees_it looks at all that the compiler
 // and the assembler made, AVX included.
 func TestEvery_function_decodes_as_objdump_sees_it(t *testing.T) {
-	if _, err := exec.LookPath("objdump"); err != nil {
-		testenv.Skip(t, "needs objdump of binutils")
-	}
+	objdump := testenv.Need(t, "objdump", "binutils")
 	path := compile(t, build{toolchains[0], "amd64", "plain"}, true)
 	x := open(t, path)
-	out, err := exec.Command("objdump", "-d", "-w", "-j", ".text", path).Output()
+	out, err := exec.Command(objdump, "-d", "-w", "-j", ".text", path).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

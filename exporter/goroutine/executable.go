@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/tcpslo/tcpslo/exporter/goexe"
 )
@@ -133,7 +132,7 @@ func (x *executable) function(address uint64) string {
 		if err != nil {
 			return ""
 		}
-		return withoutTypeArguments(f.Name)
+		return goexe.WithoutTypeArguments(f.Name)
 	})
 }
 
@@ -163,14 +162,4 @@ func (x *executable) lookUp(known map[uint64]string, address uint64, ask func(*g
 		known[address] = text
 	}
 	return text
-}
-
-// withoutTypeArguments makes "main.run[...]" of "main.run[go.shape.int]", as a
-// traceback does (runtime/traceback.go, printFuncName).
-func withoutTypeArguments(name string) string {
-	begin, end := strings.IndexByte(name, '['), strings.LastIndexByte(name, ']')
-	if begin < 0 || end < begin {
-		return name
-	}
-	return name[:begin] + "[...]" + name[end+1:]
 }

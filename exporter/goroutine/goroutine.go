@@ -20,6 +20,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -75,8 +76,6 @@ const most = 1 << 20
 // some were not read.
 var ErrTooMany = errors.New("more goroutines than are read")
 
-var ErrNoGoroutine = errors.New("no goroutine there")
-
 // Each calls visit with each goroutine of the process, those of the runtime itself
 // too, oldest place first. The error is wrapped: goexe.ErrNotGo if it does not
 // execute Go, os.ErrPermission if it may not be read, os.ErrNotExist or
@@ -128,23 +127,21 @@ func (r *Reader) each(pid uint32, visit func(Goroutine)) error {
 	return nil
 }
 
-// ByAddress is the goroutine whose runtime.g is at an address, such as one that a
-// probe has seen. It fails as Each does, and if there is none.
-func (r *Reader) ByAddress(pid uint32, address uint64) (Goroutine, error) {
+// At reads the goroutines whose runtime.g are at the addresses, such as those that a probe
+// has seen, by address. Where there is none it is left out. It fails as Each does.
+func (r *Reader) At(pid uint32, addresses []uint64) (map[uint64]Goroutine, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, err := r.process(pid)
 	if err != nil {
-		return Goroutine{}, fmt.Errorf("goroutine at %#x of process %d: %w", address, pid, err)
+		return nil, fmt.Errorf("goroutines of process %d: %w", pid, err)
 	}
 	defer p.executable.close()
-	found, failure := Goroutine{}, ErrNoGoroutine
-	r.addresses = append(r.addresses[:0], address)
-	if err := p.goroutines(r.addresses, r.buffer, func(g Goroutine) { found, failure = g, nil }); err != nil {
-		failure = err
-	}
-	if failure != nil {
-		return Goroutine{}, fmt.Errorf("goroutine at %#x of process %d: %w", address, pid, failure)
+	found := map[uint64]Goroutine{}
+	for some := range slices.Chunk(addresses, batch) {
+		if err := p.goroutines(some, r.buffer, func(g Goroutine) { found[g.Address] = g }); err != nil {
+			return nil, fmt.Errorf("goroutines of process %d: %w", pid, err)
+		}
 	}
 	return found, nil
 }

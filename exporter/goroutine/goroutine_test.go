@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -136,21 +135,6 @@ func start(t *testing.T, spec gobuild.Spec) *labtest.Server {
 	return labtest.StartServer(t, labtest.ServerOptions{Executable: path})
 }
 
-// ask sends a request and returns the answer's body.
-func ask(t *testing.T, server *labtest.Server, path string) string {
-	t.Helper()
-	response, err := http.Get("http://" + server.Listen[0] + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: status %d, %v: %s", path, response.StatusCode, err, body)
-	}
-	return string(body)
-}
-
 // strand sends a request that does not end until the test does.
 func strand(t *testing.T, server *labtest.Server, path string) {
 	t.Helper()
@@ -169,10 +153,10 @@ func TestGoroutines_of_every_release_and_build_mode_are_those_of_its_own_traceba
 		t.Run(fmt.Sprintf("%s %s", spec.Toolchain, spec.Mode), func(t *testing.T) {
 			server, reader := start(t, spec), NewReader("/proc")
 			pid := uint32(server.PID)
-			ask(t, server, "/leak?n=3000") // more than one system call reads
+			server.Get(t, "/leak?n=3000") // more than one system call reads
 			strand(t, server, "/stuck")
 			labtest.Eventually(t, func() error {
-				want := parseTraceback(t, ask(t, server, "/-/goroutines"))
+				want := parseTraceback(t, server.Get(t, "/-/goroutines"))
 				got, err := read(reader, pid)
 				if err != nil {
 					t.Fatal(err)
@@ -186,9 +170,17 @@ func TestGoroutines_of_every_release_and_build_mode_are_those_of_its_own_traceba
 			if len(leaked) != 3000 {
 				t.Errorf("%d goroutines created by main.leak, want 3000", len(leaked))
 			}
+			addresses := []uint64{0xdead} // where nothing is mapped
 			for _, want := range leaked {
-				if got, err := reader.ByAddress(pid, want.Address); err != nil || got != want {
-					t.Fatalf("at %#x is %+v, %v; want %+v", want.Address, got, err, want)
+				addresses = append(addresses, want.Address)
+			}
+			got, err := reader.At(pid, addresses)
+			if err != nil || len(got) != len(leaked) {
+				t.Fatalf("%d goroutines at the addresses of %d, %v", len(got), len(leaked), err)
+			}
+			for _, want := range leaked {
+				if got[want.Address] != want {
+					t.Fatalf("at %#x is %+v, want %+v", want.Address, got[want.Address], want)
 				}
 			}
 		})
@@ -206,9 +198,10 @@ func compareWaiting(reader *Reader, pid uint32, traced map[uint64]traced) error 
 	for _, d := range descriptors {
 		for _, address := range d.Waiting {
 			if address != 0 {
-				g, err := reader.ByAddress(pid, address)
-				if err != nil || d.Socket() == 0 {
-					return fmt.Errorf("who waits for %+v: %w", d, err)
+				at, err := reader.At(pid, []uint64{address})
+				g, ok := at[address]
+				if !ok || d.Socket() == 0 {
+					return fmt.Errorf("who waits for %+v: %v", d, err)
 				}
 				if g.CreatedBy != "net/http.(*connReader).startBackgroundRead" { // of the stuck request
 					got[g.ID] = true
@@ -267,7 +260,7 @@ func TestGoroutines_that_stay_are_all_read_while_others_come_and_go(t *testing.T
 	}()
 	// Meanwhile runtime.allgs moves, each time that it has to grow.
 	for n := range 100 {
-		ask(t, server, fmt.Sprintf("/leak?n=%d", 10*n))
+		server.Get(t, fmt.Sprintf("/leak?n=%d", 10*n))
 		want += 10 * n
 		if got := len(created(t, reader, uint32(server.PID), "main.leak")); got != want {
 			t.Fatalf("%d goroutines created by main.leak, want %d", got, want)
@@ -288,9 +281,6 @@ func TestErrors_tell_why_a_process_has_no_goroutines_to_read(t *testing.T) {
 		t.Errorf("a process that is not Go: %v", err)
 	}
 	pid := uint32(server.PID)
-	if _, err := reader.ByAddress(pid, 0xdead); err == nil {
-		t.Error("there is a goroutine where nothing is mapped")
-	}
 	server.Kill()
 	if err := reader.Each(pid, none); !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
 		t.Errorf("a process that has ended: %v", err)

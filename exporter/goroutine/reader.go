@@ -95,7 +95,7 @@ func (r *Reader) process(pid uint32) (*process, error) {
 		r.processes[pid] = p
 		return nil, x.refused
 	}
-	entry, err := entryOf(directory)
+	entry, err := Entry(directory)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +124,9 @@ func startTime(directory string) (string, error) {
 	return string(fields[19]), nil
 }
 
-// entryOf is where the execution of the process began (getauxval(3)).
-func entryOf(directory string) (uint64, error) {
+// Entry is where the execution of a process began (AT_ENTRY, getauxval(3)), in its memory;
+// directory is the process's in procfs. What goexe.Executable.Entry says less is the load bias.
+func Entry(directory string) (uint64, error) {
 	const atEntry = 9
 	vector, err := os.ReadFile(filepath.Join(directory, "auxv"))
 	if err != nil {

@@ -169,7 +169,7 @@ func TestDescriptors_that_are_opened_and_never_closed_are_found(t *testing.T) {
 	server := startServer(t)
 	w := newWindows(t, server)
 	for range 10 {
-		askServer(t, server, "/open")
+		server.Get(t, "/open")
 		w.next(t)
 	}
 	f, want := w.next(t), 0.0

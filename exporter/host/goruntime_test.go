@@ -33,20 +33,6 @@ func startServer(t *testing.T, flags ...string) *labtest.Server {
 	return labtest.StartServer(t, labtest.ServerOptions{Executable: path, Flags: flags})
 }
 
-func askServer(t *testing.T, server *labtest.Server, path string) string {
-	t.Helper()
-	response, err := http.Get("http://" + server.Listen[0] + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
-}
-
 // goRuntimeOf makes the collector for processes of one service, which tells so many
 // functions.
 func goRuntimeOf(t *testing.T, functions int, pids ...int) *goRuntime {
@@ -108,7 +94,7 @@ func traceback(t *testing.T, servers ...*labtest.Server) map[string]float64 {
 	t.Helper()
 	counts := map[string]float64{}
 	for _, server := range servers {
-		for _, by := range createdByLine.FindAllStringSubmatch(askServer(t, server, "/-/goroutines"), -1) {
+		for _, by := range createdByLine.FindAllStringSubmatch(server.Get(t, "/-/goroutines"), -1) {
 			counts[by[1]]++
 		}
 		counts["runtime.main"]++
@@ -119,8 +105,8 @@ func traceback(t *testing.T, servers ...*labtest.Server) map[string]float64 {
 
 func TestGoroutines_by_creation_site_are_those_of_the_servers_own_tracebacks(t *testing.T) {
 	one, other := startServer(t), startServer(t)
-	askServer(t, one, "/leak?n=25")
-	askServer(t, other, "/leak?n=17")
+	one.Get(t, "/leak?n=25")
+	other.Get(t, "/leak?n=17")
 	c := goRuntimeOf(t, 20, one.PID, other.PID)
 	labtest.Eventually(t, func() error {
 		want := traceback(t, one, other)
@@ -137,7 +123,7 @@ func TestGoroutines_by_creation_site_are_those_of_the_servers_own_tracebacks(t *
 
 func TestFunctions_that_created_fewer_goroutines_are_told_together(t *testing.T) {
 	server := startServer(t)
-	askServer(t, server, "/leak?n=25")
+	server.Get(t, "/leak?n=25")
 	c := goRuntimeOf(t, 1, server.PID)
 	labtest.Eventually(t, func() error {
 		sum := 0.0
@@ -156,8 +142,8 @@ func TestLeak_is_suspected_when_window_after_window_left_goroutines_behind(t *te
 	server := startServer(t)
 	c, now := goRuntimeOf(t, 20, server.PID), time.Now()
 	for window := range 10 {
-		askServer(t, server, "/hello/you")
-		askServer(t, server, fmt.Sprintf("/leak?n=%d", 1+window))
+		server.Get(t, "/hello/you")
+		server.Get(t, fmt.Sprintf("/leak?n=%d", 1+window))
 		now = now.Add(time.Duration(c.options.Window))
 		got := valuesOf(counted(t, c, now), names.GoroutineLeak)
 		want := map[string]float64{}

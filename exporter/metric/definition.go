@@ -45,6 +45,9 @@ type Definition struct {
 	Stored      string  `yaml:"stored"` // what the map holds where that differs: nanoseconds, microseconds, milliseconds
 	Value       string  `yaml:"value"`  // field of the map's value; the whole value where empty
 	Values      *Values `yaml:"values"` // several fields, one series for each
+	// Where is a field of the map's key: rows in which it is 0 are left out. All rows
+	// count where it is empty.
+	Where string `yaml:"where"`
 	// Aggregate is for gauges; sum where empty.
 	Aggregate Aggregate `yaml:"aggregate"`
 	Buckets   *Buckets  `yaml:"buckets"`

@@ -21,6 +21,7 @@ import (
 type family struct {
 	definition Definition
 	values     []valueField
+	where      *Field // of the key; rows in which it is 0 are left out
 	scale      float64
 	layout     *histogram.Layout
 	order      []int // of the labels, by name, as the exposition needs them
@@ -81,6 +82,9 @@ func newFamily(d Definition, source Source, layout *histogram.Layout, constant p
 	if d.Type == Histogram && layout == nil {
 		return nil, fmt.Errorf("a histogram needs buckets")
 	}
+	if err := f.findWhere(source); err != nil {
+		return nil, err
+	}
 	for _, label := range d.Labels {
 		f.labelNames = append(f.labelNames, label.Name)
 	}
@@ -123,6 +127,24 @@ func (f *family) findValues(source Source) error {
 	sort.Slice(f.values, func(i, j int) bool { return f.values[i].label < f.values[j].label })
 	return nil
 }
+
+func (f *family) findWhere(source Source) error {
+	if f.definition.Where == "" {
+		return nil
+	}
+	field, err := FindField("key", source.Key, f.definition.Where)
+	if err == nil && !slices.Contains(numberSizes, field.Size) {
+		err = fmt.Errorf("%w: %q has %d bytes and is no number", errSize, f.definition.Where, field.Size)
+	}
+	if err != nil {
+		return &Misfit{f.definition.Name, "where", err}
+	}
+	f.where = &field
+	return nil
+}
+
+// has tells whether a row with a key is one of the metric's.
+func (f *family) has(key []byte) bool { return f.where == nil || uintOf(f.where.Bytes(key)) != 0 }
 
 // checkValue wants a field that can hold what the metric is.
 func (f *family) checkValue(path string, field Field) error {

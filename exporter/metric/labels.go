@@ -96,7 +96,9 @@ func (l *labeler) add(key, value []byte) bool {
 	labels := l.of(key)
 	alive := labels.alive == nil || labels.alive()
 	for _, f := range l.families {
-		f.add(labels, value, alive)
+		if f.has(key) {
+			f.add(labels, value, alive)
+		}
 	}
 	return alive
 }
@@ -105,6 +107,8 @@ func (l *labeler) add(key, value []byte) bool {
 func (l *labeler) retire(key, value []byte) {
 	labels := l.of(key)
 	for _, f := range l.families {
-		f.retire(labels, value)
+		if f.has(key) {
+			f.retire(labels, value)
+		}
 	}
 }

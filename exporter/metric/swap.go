@@ -52,6 +52,25 @@ func (s *Swap) Exchange() (*ebpf.Map, error) {
 	return old, nil
 }
 
+// Drain empties the map and calls visit with all that was in it, until that fails. Key and
+// value are valid until visit returns.
+func (s *Swap) Drain(visit func(key, value []byte) error) error {
+	old, err := s.Exchange()
+	if err != nil {
+		return err
+	}
+	r, err := newReader(old)
+	if err != nil {
+		return err
+	}
+	return r.read(old, func(key, value []byte) error {
+		if err := old.Delete(key); err != nil {
+			return fmt.Errorf("delete from map %q: %w", old, err)
+		}
+		return visit(key, value)
+	})
+}
+
 // Close releases both maps.
 func (s *Swap) Close() error {
 	for _, inner := range s.inner {

@@ -186,6 +186,42 @@ func TestTable_makes_no_series_of_a_stage_that_was_never_seen(t *testing.T) {
 	same(t, "both were seen", counts(), map[string]float64{"handler": 2, "parse": 1})
 }
 
+// What a row has counted stays in the metrics that it was in when the row has left the map.
+func TestTable_leaves_out_rows_in_which_the_field_is_0_that_a_metric_asks_for(t *testing.T) {
+	key := structure(member{"tgid", u32}, member{"gone", u32})
+	m := newMap(t, ebpf.Hash, key, u64, 10)
+	w := newWorld()
+	w.names = map[uint32]string{1: "shop", 2: "cart"}
+	put(t, m, raw(uint32(1), uint32(0)), raw(uint64(10)))
+	put(t, m, raw(uint32(1), uint32(1)), raw(uint64(5)))
+	put(t, m, raw(uint32(2), uint32(0)), raw(uint64(3)))
+	table := newTable(t, Source{Map: m, Key: key, Value: u64}, w, nil,
+		Definition{Name: "requests_total", Type: Counter, Labels: []Label{process}},
+		Definition{Name: "aborted_requests_total", Type: Counter, Where: "key.gone", Labels: []Label{process}})
+	for _, when := range []string{"at first", "again", "when the process has ended", "and a scrape later"} {
+		families := scrape(t, table)
+		same(t, "all requests "+when, values(families["tcpslo_requests_total"]), map[string]float64{"shop": 15, "cart": 3})
+		same(t, "some requests "+when, values(families["tcpslo_aborted_requests_total"]), map[string]float64{"shop": 5})
+		w.dead[1] = when != "at first"
+	}
+	if n, err := countEntries(m); n != 1 || err != nil {
+		t.Errorf("the map has %d entries (%v), want 1", n, err)
+	}
+	for where, want := range map[string]string{
+		"key.left": `metric "m": no such field: "key.left", there is: key, key.tgid, key.gone`,
+		"key":      `metric "m": wrong size: "key" has 12 bytes and is no number`,
+	} {
+		wide := structure(member{"tgid", u32}, member{"gone", u32}, member{"unused", u32})
+		if where == "key.left" {
+			wide = key
+		}
+		_, err := NewTable(Source{Name: "m", Map: m, Key: wide, Value: u64}, []Definition{{Name: "m", Type: Counter, Where: where}}, nil, environment(w), nil)
+		if err == nil || err.Error() != want {
+			t.Errorf("where %s: got %v, want %s", where, err, want)
+		}
+	}
+}
+
 func TestTable_adds_what_found_no_room_in_the_map(t *testing.T) {
 	m, overflow := newMap(t, ebpf.Hash, u32, u64, 10), newMap(t, ebpf.Hash, u32, u64, 1000)
 	w := newWorld()

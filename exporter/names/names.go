@@ -49,7 +49,7 @@ var Host = []Collector{
 var (
 	ProbeInfo   = Metric{"probe_info", "gauge", "The variant that a program got on this kernel.", []string{"probe", "program", "variant"}}
 	ProbeHits   = Metric{"probe_hits_total", "counter", "Runs of a program.", []string{"probe", "program"}}
-	ProbeMisses = Metric{"probe_misses_total", "counter", "Runs that the kernel skipped because the program was running on that CPU already; seen on Linux 7.", []string{"probe", "program"}}
+	ProbeMisses = Metric{"probe_misses_total", "counter", "Runs that the kernel skipped because the program was running on that CPU already.", []string{"probe", "program"}}
 	ProbeRun    = Metric{"probe_run_seconds_total", "counter", "Time spent in a program, without the trap that leads to it. An estimate: one run in 64 on each CPU is timed and stands for all, so a program that has run a few times only may have 0.", []string{"probe", "program"}}
 	Lost        = Metric{"lost_total", "counter", "Events that could not be counted where they belong, by reason. Anything but 0 means that numbers of this probe are too low.", []string{"probe", "reason"}}
 	MapEntries  = Metric{"map_entries", "gauge", "Entries of a BPF map when it was last read.", []string{"probe", "map"}}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tcpslo/tcpslo/exporter/goroutine"
-	"github.com/tcpslo/tcpslo/exporter/probe"
 	"github.com/tcpslo/tcpslo/exporter/service"
 	"github.com/tcpslo/tcpslo/exporter/sockdiag"
 	"github.com/tcpslo/tcpslo/exporter/timeline"
@@ -44,23 +42,12 @@ func (o *Observer) Connections() ([]timeline.Connection, error) {
 		}
 		pids = append(pids, s.PIDs...)
 		for _, pid := range s.PIDs {
-			descriptors, err := o.goroutines.Descriptors(pid)
+			own, err := o.connectionsOf(pid, s.Listeners, sockets, seen, booted)
 			if err != nil {
 				errs = append(errs, err)
-				continue
 			}
-			for _, d := range descriptors {
-				socket, ok := sockets[uint32(d.Socket())]
-				if !ok || !servedBy(s.Listeners, socket) {
-					continue
-				}
-				c := describe(socket)
-				c.Service, c.PID, c.FD = s.Name, pid, d.FD
-				known := seen[place{pid, int32(d.FD)}]
-				known.tell(&c, booted)
-				if c.Goroutine, err = o.goroutineOf(pid, cmp.Or(known.g, d.Waiting[0])); err != nil {
-					errs = append(errs, err)
-				}
+			for _, c := range own {
+				c.Service = s.Name
 				all = append(all, c)
 			}
 		}
@@ -107,58 +94,53 @@ func describe(s sockdiag.Socket) timeline.Connection {
 	return c
 }
 
-// place is where a process has a connection.
-type place struct {
-	pid uint32
-	fd  int32
-}
-
 // known is what the probes know of a connection. Times are CLOCK_MONOTONIC, nanoseconds.
 type known struct {
-	g                     uint64 // address of its goroutine
-	startedAt             uint64 // the handler of its request; 0 between two requests
-	sk, metAt             uint64
-	acceptedAt, acceptedT uint64 // and how long it had been in the accept queue
-	requests              uint64
+	serving
+	acceptedAt  uint64
+	acceptQueue uint64 // how long it had been there
+	requests    uint64
 }
 
-// seen lists what the probes know of connections that have had a request.
-func (g *generation) seen() (map[place]known, error) {
-	all := map[place]known{}
+// serving is who works on the requests of a connection.
+type serving struct {
+	g         uint64 // address of the goroutine; of several streams that of the oldest request
+	startedAt uint64 // the handler of that request; 0 between two requests
+}
+
+// record names one of the kernel's records of connections: an address of a socket, which
+// others have had before, and the time of the record.
+type record struct{ sk, metAt uint64 }
+
+// seen lists what the probes know of connections that have had a request, by inode.
+func (g *generation) seen() (map[uint32]known, error) {
+	all := map[uint32]known{}
 	http := g.set.Named("http")
 	if http == nil {
 		return all, nil
 	}
-	bySock := map[uint64]place{}
-	err := http.Rows("goroutines", []string{"key.g", "key.tgid", "value.descriptor", "value.started_at", "value.sk", "value.met_at"}, func(n []uint64) {
-		if at := (place{uint32(n[1]), int32(n[2])}); at.fd >= 0 {
-			all[at] = known{g: n[0], startedAt: n[3], sk: n[4], metAt: n[5]}
-			bySock[n[4]] = at
+	servers := map[record]serving{}
+	err := http.Rows("goroutines", []string{"key.g", "value.started_at", "value.sk", "value.met_at"}, func(n []uint64) {
+		at := record{n[2], n[3]}
+		if s, ok := servers[at]; !ok || n[1] < s.startedAt {
+			servers[at] = serving{n[0], n[1]}
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return all, complete(http, all, bySock)
-}
-
-// complete adds what the connections' own records have.
-func complete(http *probe.Probe, all map[place]known, bySock map[uint64]place) error {
-	return http.Rows("connections", []string{"key", "value.met_at", "value.accepted_at", "value.accept_queue", "value.requests"}, func(n []uint64) {
-		at, ok := bySock[n[0]]
-		k := all[at]
-		if !ok || k.metAt != n[1] { // another one, at the same address
-			return
+	fields := []string{"key", "value.met_at", "value.accepted_at", "value.accept_queue", "value.requests", "value.inode"}
+	return all, http.Rows("connections", fields, func(n []uint64) {
+		if inode := uint32(n[5]); inode != 0 {
+			all[inode] = known{servers[record{n[0], n[1]}], n[2], n[3], n[4]}
 		}
-		k.acceptedAt, k.acceptedT, k.requests = n[2], n[3], n[4]
-		all[at] = k
 	})
 }
 
 func (k known) tell(c *timeline.Connection, booted time.Time) {
 	if k.acceptedAt != 0 {
 		c.Accepted = booted.Add(time.Duration(k.acceptedAt))
-		c.Opened = c.Accepted.Add(-time.Duration(k.acceptedT))
+		c.Opened = c.Accepted.Add(-time.Duration(k.acceptQueue))
 	}
 	if k.startedAt != 0 {
 		c.Request = booted.Add(time.Duration(k.startedAt))
@@ -166,16 +148,30 @@ func (k known) tell(c *timeline.Connection, booted time.Time) {
 	c.Requests = uint32(k.requests)
 }
 
-// goroutineOf reads a goroutine. One that has ended meanwhile is none.
-func (o *Observer) goroutineOf(pid uint32, address uint64) (*timeline.Goroutine, error) {
-	if address == 0 {
-		return nil, nil
-	}
-	g, err := o.goroutines.ByAddress(pid, address)
-	if errors.Is(err, goroutine.ErrNoGoroutine) {
-		return nil, nil
-	} else if err != nil {
+// connectionsOf lists the connections of a process.
+func (o *Observer) connectionsOf(pid uint32, listeners []service.Listener, sockets map[uint32]sockdiag.Socket, seen map[uint32]known, booted time.Time) ([]timeline.Connection, error) {
+	descriptors, err := o.goroutines.Descriptors(pid)
+	if err != nil {
 		return nil, err
 	}
-	return &timeline.Goroutine{ID: g.ID, Parent: g.Parent, Status: g.Status, WaitReason: g.WaitReason, CreatedBy: g.CreatedBy}, nil
+	var all []timeline.Connection
+	var addresses []uint64 // of their goroutines
+	for _, d := range descriptors {
+		socket, ok := sockets[uint32(d.Socket())]
+		if !ok || !servedBy(listeners, socket) {
+			continue
+		}
+		c := describe(socket)
+		c.PID, c.FD = pid, d.FD
+		k := seen[socket.Inode]
+		k.tell(&c, booted)
+		all, addresses = append(all, c), append(addresses, cmp.Or(k.g, d.Waiting[0]))
+	}
+	goroutines, err := o.goroutines.At(pid, addresses)
+	for i, address := range addresses {
+		if g, ok := goroutines[address]; ok { // or it has ended meanwhile
+			all[i].Goroutine = &timeline.Goroutine{ID: g.ID, Parent: g.Parent, Status: g.Status, WaitReason: g.WaitReason, CreatedBy: g.CreatedBy}
+		}
+	}
+	return all, err
 }

@@ -5,10 +5,12 @@ package observe
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tcpslo/tcpslo/exporter/config"
+	"github.com/tcpslo/tcpslo/exporter/probe"
 )
 
 // withProbes is a configuration with probe files of the user's own; files maps
@@ -91,5 +93,43 @@ func TestDefinitions_refuse_a_probe_file_that_is_named_and_not_there(t *testing.
 	_, _, err := Definitions(c)
 	if want := `probe_files "/nonexistent/probe.yaml": no such file`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestDefinitions_have_a_probe_that_is_off_by_default_only_where_it_is_asked_for_and_behind_what_it_looks_at(t *testing.T) {
+	c := config.Default()
+	has := func(name string) int {
+		t.Helper()
+		definitions, _, err := Definitions(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.IndexFunc(definitions, func(d *probe.Definition) bool { return d.Name == name })
+	}
+	if has(hotspots) >= 0 {
+		t.Error("hotspots is on by default")
+	}
+	c.Collectors = map[string]config.Collector{hotspots: {Enabled: true}}
+	if has(hotspots) < has("http") || has("http") < has("timeline") || has("timeline") < 0 {
+		t.Errorf("timeline, http and hotspots are at %d, %d and %d", has("timeline"), has("http"), has(hotspots))
+	}
+}
+
+func TestDefinitions_refuse_a_probe_that_lacks_what_it_needs(t *testing.T) {
+	for _, test := range []struct {
+		text, want string
+	}{
+		{"collectors: {hotspots: true, timeline: false}", `collector "hotspots" needs "timeline", which is off`},
+		{"collectors: {hotspots: {frequency: 10}, http: false}", `collector "hotspots" needs "http", which is off`},
+		{"collectors: {hotspots: true}\nlimits: {slow_requests: 0}", `collector "hotspots" needs "slow_requests", which is off`},
+		{"collectors: {hotspots: {frequency: 1000}}", `tcpslo.yml:1:36: "frequency" must be between 1 and 999, got 1000`},
+	} {
+		c, err := config.Parse("tcpslo.yml", []byte(test.text), []string{"hotspots", "http", "timeline"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Definitions(c); err == nil || err.Error() != test.want {
+			t.Errorf("%s: got %v, want %s", test.text, err, test.want)
+		}
 	}
 }

@@ -29,10 +29,12 @@ import (
 	"github.com/tcpslo/tcpslo/exporter/config"
 	"github.com/tcpslo/tcpslo/exporter/goroutine"
 	"github.com/tcpslo/tcpslo/exporter/host"
+	"github.com/tcpslo/tcpslo/exporter/hotspot"
 	"github.com/tcpslo/tcpslo/exporter/metric"
 	"github.com/tcpslo/tcpslo/exporter/names"
 	"github.com/tcpslo/tcpslo/exporter/probe"
 	"github.com/tcpslo/tcpslo/exporter/service"
+	"github.com/tcpslo/tcpslo/exporter/slo/events"
 	"github.com/tcpslo/tcpslo/exporter/timeline"
 )
 
@@ -47,6 +49,7 @@ type Observer struct {
 
 	requests   *timeline.Store
 	exemplars  timeline.Exemplars
+	hotspots   *hotspot.Store
 	goroutines *goroutine.Reader
 
 	reloading sync.Mutex // one reload at a time
@@ -61,6 +64,7 @@ type Observer struct {
 // generation is what one configuration has brought up.
 type generation struct {
 	plan     plan
+	began    time.Time // counts are from then on
 	set      *probe.Set
 	host     *host.Set
 	registry *service.Registry
@@ -68,6 +72,7 @@ type generation struct {
 	stop     context.CancelFunc
 	stopped  chan struct{}
 	readers  sync.WaitGroup
+	hotspots *hotspot.Reader // nil where the collector is off
 	failure  error
 }
 
@@ -91,7 +96,7 @@ func Start(c *config.Config, options Options, log *slog.Logger) (*Observer, erro
 	if err != nil {
 		return nil, err
 	}
-	o := &Observer{log: log, options: options, kernel: kernel, requests: timeline.NewStore(c.Limits.SlowRequests), goroutines: goroutine.NewReader(options.Paths.Procfs)}
+	o := &Observer{log: log, options: options, kernel: kernel, requests: timeline.NewStore(c.Limits.SlowRequests), hotspots: hotspot.NewStore(), goroutines: goroutine.NewReader(options.Paths.Procfs)}
 	if o.trap, err = kernel.MeasureTrap(); err != nil {
 		log.Warn("the cost of a uprobe could not be measured; probe_overhead_seconds_total leaves the trap out", "error", err)
 	}
@@ -128,11 +133,31 @@ func newPlan(c *config.Config) (plan, error) {
 	return plan{definitions, objects, c.Histograms, c.LatencyThresholds(), slowerThan, c.Limits, collectors}, err
 }
 
-// Check finds what is wrong with a configuration beyond its own text: the probe
-// files that it names and the options of collectors.
+// Check finds what is wrong with a configuration beyond its own text: the probe files
+// that it names, the options of collectors, and more buckets than there is room for.
 func Check(c *config.Config) error {
-	_, err := newPlan(c)
-	return err
+	p, err := newPlan(c)
+	if err != nil {
+		return err
+	}
+	buckets, err := bucketOptions(c)
+	if err != nil {
+		return err
+	}
+	var refused []error
+	for _, d := range p.definitions {
+		refused = append(refused, probe.CheckBuckets(d, p.objects[d.Name], buckets))
+	}
+	return errors.Join(refused...)
+}
+
+// bucketOptions are what the histograms of all probes are made by.
+func bucketOptions(c *config.Config) (probe.Options, error) {
+	boundaries, err := c.Histograms.RequestBuckets.Boundaries()
+	if err != nil {
+		return probe.Options{}, fmt.Errorf("histograms.request_buckets: %w", err)
+	}
+	return probe.Options{RequestBuckets: boundaries, NativeSchema: c.Histograms.NativeSchema, Thresholds: c.LatencyThresholds()}, nil
 }
 
 // Definitions reads the definitions of the built-in probes that the
@@ -146,7 +171,7 @@ func Definitions(c *config.Config) ([]*probe.Definition, map[string][]byte, erro
 		if err != nil {
 			return nil, nil, err
 		}
-		if d.Name != discoveryProbe && !c.CollectorEnabled(d.Name, true) {
+		if d.Name != discoveryProbe && !c.CollectorEnabled(d.Name, !d.OptIn) {
 			continue
 		}
 		if err := d.Configure(c.Collectors[d.Name].Options); err != nil {
@@ -169,30 +194,34 @@ func Definitions(c *config.Config) ([]*probe.Definition, map[string][]byte, erro
 }
 
 // withNeeds leaves out probes whose needs are off, unless the configuration asks for
-// them, and puts the others that have needs first: they decide the boundaries of what
-// is counted for them.
+// them. Of the others with needs, those come first that have histograms: they decide the
+// boundaries of what is counted for them. Those come last that only look at what the
+// others have.
 func withNeeds(builtin, own []*probe.Definition, c *config.Config) ([]*probe.Definition, error) {
 	all := slices.Concat(builtin, own)
-	on := map[string]bool{}
+	on := map[string]bool{slowRequests: c.Limits.SlowRequests > 0}
 	for _, d := range all {
 		on[d.Name] = true
 	}
-	var first, rest []*probe.Definition
+	isHistogram := func(m metric.Definition) bool { return m.Type == metric.Histogram }
+	var first, rest, last []*probe.Definition
 	var errs []error
 	for _, d := range all {
 		missing := slices.DeleteFunc(slices.Clone(d.Needs), func(name string) bool { return on[name] })
 		switch {
 		case len(d.Needs) == 0:
 			rest = append(rest, d)
-		case len(missing) == 0:
+		case len(missing) == 0 && slices.ContainsFunc(d.Metrics, isHistogram):
 			first = append(first, d)
+		case len(missing) == 0:
+			last = append(last, d)
 		case slices.Contains(own, d):
 			errs = append(errs, fmt.Errorf("%s: probe %q needs %q, which is off, or there is none of that name", d.File, d.Name, missing[0]))
 		case c.CollectorEnabled(d.Name, false):
 			errs = append(errs, fmt.Errorf("collector %q needs %q, which is off", d.Name, missing[0]))
 		}
 	}
-	return append(first, rest...), errors.Join(errs...)
+	return slices.Concat(first, rest, last), errors.Join(errs...)
 }
 
 // discoveryProbe wakes the discovery of services; it can't be switched off.
@@ -246,7 +275,7 @@ func ownDefinition(file string) (*probe.Definition, []byte, error) {
 func checkNames(definitions []*probe.Definition) error {
 	var errs []error
 	probes, metrics := map[string]string{}, map[string]string{}
-	for _, m := range names.Self {
+	for _, m := range slices.Concat(names.SLO, names.Self) {
 		metrics[m.Name] = "the exporter itself"
 	}
 	for _, c := range names.Host {
@@ -289,7 +318,7 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 	if err := o.kernel.Remember(); err != nil {
 		return nil, err
 	}
-	g := &generation{plan: from, registry: registry, set: &probe.Set{}, stopped: make(chan struct{})}
+	g := &generation{plan: from, began: time.Now(), registry: registry, set: &probe.Set{}, stopped: make(chan struct{})}
 	options, err := o.probeOptions(c, registry)
 	if err != nil {
 		return nil, err
@@ -335,6 +364,10 @@ func (o *Observer) bringUp(c *config.Config, from plan) (*generation, error) {
 		return nil, errors.Join(g.failure, g.set.Close(), g.host.Close())
 	}
 	o.readRequests(ctx, g)
+	if err := o.readHotspots(ctx, g); err != nil {
+		g.close()
+		return nil, err
+	}
 	// Loading takes more memory than all that comes later.
 	o.kernel.Forget()
 	debug.FreeOSMemory()
@@ -362,21 +395,17 @@ func processes(registry *service.Registry) []host.Process {
 }
 
 func (o *Observer) probeOptions(c *config.Config, registry *service.Registry) (probe.Options, error) {
-	boundaries, err := c.Histograms.RequestBuckets.Boundaries()
+	options, err := bucketOptions(c)
 	if err != nil {
-		return probe.Options{}, fmt.Errorf("histograms.request_buckets: %w", err)
+		return probe.Options{}, err
 	}
-	return probe.Options{
-		Kernel:          o.kernel,
-		Environment:     metric.Environment{Resolver: registry, KernelBTF: o.kernel.BTF, Symbol: o.kernel.Symbol},
-		Log:             o.log,
-		RequestBuckets:  boundaries,
-		NativeSchema:    c.Histograms.NativeSchema,
-		Thresholds:      c.LatencyThresholds(),
-		Prefer:          o.options.Prefer,
-		TrapNanoseconds: uint64(o.trap.Nanoseconds()),
-		MaxEntries:      mapSizes(c.Limits),
-	}, nil
+	options.Kernel = o.kernel
+	options.Environment = metric.Environment{Resolver: registry, KernelBTF: o.kernel.BTF, Symbol: o.kernel.Symbol}
+	options.Log = o.log
+	options.Prefer = o.options.Prefer
+	options.TrapNanoseconds = uint64(o.trap.Nanoseconds())
+	options.MaxEntries = mapSizes(c.Limits)
+	return options, nil
 }
 
 // mapSizes gives the maps the sizes that the limits ask for.
@@ -401,8 +430,8 @@ func (g *generation) close() {
 
 // Reload puts another configuration in force, or keeps the one there is and
 // says why. What only names things (services, routes) changes in place; if
-// probes or buckets change, all probes are loaded anew before the old ones go,
-// and counts begin at 0.
+// probes or buckets change, or what an objective counts, all probes are loaded anew
+// before the old ones go, and counts begin at 0.
 func (o *Observer) Reload(load func() (*config.Config, error)) error {
 	o.reloading.Lock()
 	defer o.reloading.Unlock()
@@ -427,7 +456,7 @@ func (o *Observer) replace(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if reflect.DeepEqual(old.plan, from) {
+	if reflect.DeepEqual(old.plan, from) && !old.registry.Config().Recounts(c) {
 		old.registry.SetConfig(c)
 		return nil
 	}
@@ -491,13 +520,12 @@ func (o *Observer) Gather() (families []*dto.MetricFamily, done func(), err erro
 	counted, hosted := make(chan struct{}), make(chan []*dto.MetricFamily, 1)
 	go func() { hosted <- o.current.host.Gather(counted) }()
 	families, err = o.current.set.Gather()
-	for _, f := range families {
-		if f.GetName() == names.Namespace+"_http_request_duration_seconds" {
-			o.exemplars.Attach(f)
-		}
+	if requests := events.Find(families).Durations; requests != nil {
+		o.exemplars.Attach(requests)
 	}
 	o.current.counted.Store(audit.ReadMetrics(families))
 	close(counted)
+	families = append(families, events.Families(o.current.objectives(families))...)
 	return append(families, <-hosted...), o.gathering.Unlock, err
 }
 
@@ -516,6 +544,10 @@ func (o *Observer) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(reloadTime, prometheus.GaugeValue, float64(o.reloaded.UnixMilli())/1000)
 	if o.current.tells() {
 		ch <- prometheus.MustNewConstMetric(lost, prometheus.CounterValue, float64(o.requests.Lost()), "timeline", "slow_consumer")
+	}
+	if r := o.current.hotspots; r != nil {
+		ch <- prometheus.MustNewConstMetric(lost, prometheus.CounterValue, float64(r.Lost()), hotspots, "process_gone")
+		ch <- prometheus.MustNewConstMetric(lost, prometheus.CounterValue, float64(o.hotspots.Lost()), hotspots, "store_full")
 	}
 	ch <- prometheus.MustNewConstMetric(uprobeTrap, prometheus.GaugeValue, o.trap.Seconds())
 }

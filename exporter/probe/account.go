@@ -130,6 +130,15 @@ type gathering struct {
 	failed bool
 }
 
+// Gathered tells whether the last Gather got all of what a probe counts; false without
+// such a probe.
+func (s *Set) Gathered(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.gathered[name]
+	return ok && !g.failed
+}
+
 // Gather returns the metrics of every probe, sorted by name. Probes are read at the
 // same time, and one that fails does not stop the others. What Gather returns is
 // valid until the next call: most of the next answer is the same, so only the

@@ -72,6 +72,9 @@ func (c *checker) programs() {
 			if (v.Hooks[0].Kind == "gouprobe") != p.IsGo() {
 				c.fail(fmt.Sprintf("%s.variants[%d]", at, j), "program %q mixes gouprobe with kernel hooks", p.Name)
 			}
+			if o, ok := c.Options[v.Frequency]; v.Frequency != "" && (!ok || o.Min == 0) {
+				c.fail(fmt.Sprintf("%s.variants[%d].frequency", at, j), "no option %q with a \"min\" of at least 1", v.Frequency)
+			}
 		}
 		if !p.IsGo() && (p.Optional || p.OnDemand) {
 			c.fail(at+".name", "only a program at Go functions is \"optional\" or \"on_demand\"; any other may be unavailable anyhow")

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
 
@@ -89,17 +88,15 @@ const (
 )
 
 // add returns a program that counts its runs as those of the program with this
-// index. Jumps are relative, so what comes before them and behind them moves nothing.
+// index.
 func (c *counts) add(program asm.Instructions, index int) asm.Instructions {
 	load := func(offset uint32) asm.Instruction {
 		ins := asm.LoadMapValue(asm.R1, 0, offset+8*uint32(index))
 		_ = ins.AssociateMap(c.rows) // fails for other instructions
 		return ins
 	}
-	// What the kernel knows of a program stands at its first instruction.
-	first := program[0]
 	head := asm.Instructions{
-		btf.WithFuncMetadata(asm.Mov.Reg(asm.R6, asm.R1), btf.FuncMetadata(&first)).WithSymbol(first.Symbol()).WithSource(first.Source()),
+		asm.Mov.Reg(asm.R6, asm.R1),
 		asm.FnGetSmpProcessorId.Call(),
 		asm.And.Imm(asm.R0, int32(c.cpus-1)),
 		asm.LSh.Imm(asm.R0, int32(bits.TrailingZeros32(c.row))),
@@ -109,7 +106,7 @@ func (c *counts) add(program asm.Instructions, index int) asm.Instructions {
 		asm.Mov.Imm(asm.R2, 1),
 		asm.StoreXAdd(asm.R1, asm.R2, asm.DWord), // programs at uprobes can be preempted
 	}
-	body := append(asm.Instructions{btf.WithFuncMetadata(first, nil).WithSymbol("")}, program[1:]...)
+	body := slices.Clone(program)
 	called := body.FunctionReferences() // which come behind the function itself
 	end := slices.IndexFunc(body, func(ins asm.Instruction) bool { return slices.Contains(called, ins.Symbol()) })
 	if end < 0 {
@@ -117,7 +114,7 @@ func (c *counts) add(program asm.Instructions, index int) asm.Instructions {
 	}
 	slot, ok := freeStack(body[:end])
 	if !ok {
-		return append(append(head, asm.Mov.Reg(asm.R1, asm.R6)), body...)
+		return prepend(append(head, asm.Mov.Reg(asm.R1, asm.R6)), body, "")
 	}
 	golden := uint32(golden)
 	head = append(head,
@@ -146,7 +143,7 @@ func (c *counts) add(program asm.Instructions, index int) asm.Instructions {
 		asm.Mov.Reg(asm.R0, asm.R6),
 		asm.Return().WithSymbol(labelExit),
 	}
-	return append(append(append(head, body[:end]...), tail...), body[end:]...)
+	return prepend(head, slices.Concat(body[:end], tail, body[end:]), "")
 }
 
 // freeStack finds eight bytes of the stack below all that a function uses. The compiler

@@ -18,6 +18,7 @@ import (
 type Definition struct {
 	Name       string              `yaml:"name,required"`
 	Help       string              `yaml:"help,required"`
+	OptIn      bool                `yaml:"opt_in"` // a built-in probe that runs only where it is asked for
 	Object     string              `yaml:"object"` // file beside the YAML; NAME.bpf.o where empty
 	GoFunction *GoFunction         `yaml:"go_function"`
 	Needs      []string            `yaml:"needs"` // probes that fill the maps of this one, see Shared
@@ -85,6 +86,7 @@ type Unwrap struct {
 	Map       string `yaml:"map,required"`
 	Interface string `yaml:"interface,required"` // net.Conn
 	To        string `yaml:"to,required"`        // net.netFD
+	Optional  bool   `yaml:"optional"`           // an executable may lack either, and the map is empty
 }
 
 // ExecutableValue is one member: exactly one of Field, Itab and
@@ -126,13 +128,15 @@ func (v *Variant) UnmarshalNode(n *strictyaml.Node) error {
 		At       string   `yaml:"at"`
 		In       string   `yaml:"in"`
 		Calling  string   `yaml:"calling"`
+
+		Frequency string `yaml:"frequency"`
 	}
 	if n.Kind() == strictyaml.Scalar {
 		m.Hook = Names{n.Text()}
 	} else if err := n.Decode(&m); err != nil {
 		return err
 	}
-	*v = Variant{Functions: m.Function, Requires: m.Requires, At: m.At, In: m.In, Calling: m.Calling}
+	*v = Variant{Functions: m.Function, Requires: m.Requires, At: m.At, In: m.In, Calling: m.Calling, Frequency: m.Frequency}
 	for _, text := range m.Hook {
 		hook, err := ParseHook(text)
 		if err != nil {
@@ -148,6 +152,10 @@ func (v *Variant) UnmarshalNode(n *strictyaml.Node) error {
 	}
 	if len(v.Functions) > 0 && len(v.Functions) != len(v.Hooks) {
 		return n.At("function").Errorf("%d hooks need %d functions, got %d", len(v.Hooks), len(v.Hooks), len(v.Functions))
+	}
+	samples := slices.ContainsFunc(v.Hooks, func(h Hook) bool { return h.Kind == "perf_event" })
+	if samples != (v.Frequency != "") {
+		return n.Errorf("\"frequency\" goes with a perf_event hook: the option that says how often a second it runs on each CPU")
 	}
 	return v.checkSite(n)
 }
@@ -166,8 +174,8 @@ func (v *Variant) checkSite(n *strictyaml.Node) error {
 	case !slices.Contains(sitePlaces, v.At):
 		return n.At("at").Errorf("unknown place %q%s", v.At, strictyaml.Suggest(v.At, sitePlaces))
 	}
-	if inCaller := v.At == AtBeforeCall || v.At == AtAfterCall || v.At == AtInlined; inCaller != (v.In != "") {
-		return n.Errorf("\"in\" names the function that calls and goes with \"at: %s\", %s or %s", AtBeforeCall, AtAfterCall, AtInlined)
+	if inCaller := slices.Contains([]string{AtBeforeCall, AtAfterCall, AtInlined, AtBesideInlined}, v.At); inCaller != (v.In != "") {
+		return n.Errorf("\"in\" names the function that calls and goes with \"at: %s\", %s, %s or %s", AtBeforeCall, AtAfterCall, AtInlined, AtBesideInlined)
 	}
 	if closure := v.At == AtClosure || v.At == AtLastClosure; closure != (v.Calling != "") {
 		return n.Errorf("%q goes with \"at: %s\" or %s: the function that the closure calls", "calling", AtClosure, AtLastClosure)

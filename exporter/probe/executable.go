@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ type Executable struct {
 	steps  []stepKey
 
 	path     string
-	links    []link.Link
+	links    []io.Closer
 	attached []string
 	sites    map[string][]goexe.Site
 }
@@ -116,7 +117,7 @@ func (p *Probe) Observe(t Target) (*Executable, error) {
 }
 
 // findSites finds where a program stands in the executable: every variant that
-// has a place there.
+// has a place there, or needs none.
 func (x *Executable) findSites(program *program) error {
 	var errs []error
 	for _, v := range program.Variants {
@@ -127,7 +128,7 @@ func (x *Executable) findSites(program *program) error {
 		}
 		x.sites[program.Name] = append(x.sites[program.Name], sites...)
 	}
-	if len(x.sites[program.Name]) == 0 {
+	if len(x.sites[program.Name]) == 0 && len(errs) > 0 {
 		return fmt.Errorf("program %q: %w", program.Name, errors.Join(errs...))
 	}
 	return nil
@@ -142,6 +143,8 @@ func findSites(file *goexe.Executable, v Variant) ([]goexe.Site, error) {
 		return file.CallSites(v.In, function)
 	case AtAfterCall:
 		return file.AfterCallSites(v.In, function)
+	case AtBesideInlined:
+		return file.CallSitesBesideInlined(v.In, function)
 	case AtInlined:
 		site, err := file.InlinedSite(v.In, function)
 		return []goexe.Site{site}, err
@@ -218,6 +221,9 @@ func (x *Executable) fillSteps(u *Unwrap) error {
 		return nil
 	}
 	all, err := x.target.File.Unwrap(u.Interface, u.To)
+	if u.Optional && (errors.Is(err, goexe.ErrNoItab) || errors.Is(err, goexe.ErrNoType)) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -392,7 +398,7 @@ func (x *Executable) Sites() []goexe.Site {
 // Close detaches the probe from the executable.
 func (x *Executable) Close() error {
 	x.probe.mu.Lock()
-	var links []link.Link
+	var links []io.Closer
 	if _, observed := x.probe.executables[x]; observed {
 		links = x.forget()
 	}
@@ -405,7 +411,7 @@ func (x *Executable) Close() error {
 func (x *Executable) detach() { closeAll(x.forget()) }
 
 // forget takes the executable out of the probe and returns the links to close.
-func (x *Executable) forget() []link.Link {
+func (x *Executable) forget() []io.Closer {
 	links := x.links
 	x.links = nil
 	if d := x.probe.Definition.Executable; d != nil && x.value != nil {
@@ -418,7 +424,7 @@ func (x *Executable) forget() []link.Link {
 }
 
 // closeAll closes links at once: each waits for the kernel's grace period.
-func closeAll(links []link.Link) {
+func closeAll(links []io.Closer) {
 	var wait sync.WaitGroup
 	for _, l := range links {
 		wait.Go(func() { l.Close() })

@@ -27,6 +27,11 @@ func ownExecutable(t testing.TB) probe.Target {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return executable(t, path)
+}
+
+func executable(t testing.TB, path string) probe.Target {
+	t.Helper()
 	file, err := goexe.Open(path)
 	if err != nil {
 		t.Fatal(err)

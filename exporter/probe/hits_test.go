@@ -3,10 +3,12 @@
 package probe_test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"testing"
@@ -147,6 +149,49 @@ func TestHits_of_a_function_that_all_CPUs_call_at_once_are_its_calls(t *testing.
 	for _, program := range []string{"function_entry", "function_return"} {
 		if got := hits(t, set)[bpfstats.Named("f", program)]; got != callers*each {
 			t.Errorf("%s has run %d times, want %d", program, got, callers*each)
+		}
+	}
+}
+
+// What a client does one thing after the other costs its server a hit each.
+func TestNetpoll_takes_one_hit_for_a_wakeup_and_one_more_for_a_connection(t *testing.T) {
+	o := options(t)
+	o.Shared = &probe.Shared{Running: []string{"netpoll", "accept", "socketio"}}
+	set := &probe.Set{}
+	for _, name := range o.Shared.Running {
+		set.Probes = append(set.Probes, load(t, name, o))
+	}
+	path := labtest.Executable(t, "TCPSLO_LABSERVER", "./lab/server")
+	if _, err := set.Probes[0].Observe(executable(t, path)); err != nil {
+		t.Fatal(err)
+	}
+	server := labtest.StartServer(t, labtest.ServerOptions{Executable: path})
+	c, err := net.Dial("tcp", server.Listen[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	labtest.Quiet(t, server.PID)
+	before := hits(t, set)
+	if got := before[bpfstats.Named("netpoll", "serve_entry")]; got != 1 {
+		t.Errorf("%d hits where the goroutine of a connection begins, want 1", got)
+	}
+	const requests = 100
+	answers := bufio.NewReader(c)
+	for range requests {
+		labtest.Quiet(t, server.PID)
+		io.WriteString(c, "GET /hello/x HTTP/1.1\r\nHost: x\r\n\r\n") //nolint:errcheck // no answer comes then
+		answer, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, answer.Body) //nolint:errcheck // the next answer tells
+	}
+	after := hits(t, set)
+	for program, want := range map[string]uint64{"ready": requests, "ready_inlined": 0, "serve_entry": 0} {
+		program := bpfstats.Named("netpoll", program)
+		if got := after[program] - before[program]; got != want {
+			t.Errorf("%v: %d hits for %d requests, want %d", program, got, requests, want)
 		}
 	}
 }

@@ -11,10 +11,10 @@ import (
 )
 
 // hookKinds are the kinds of hook, in the order of preference of DESIGN §2.
-var hookKinds = []string{"tp_btf", "iter", "fentry", "fexit", "kprobe", "kretprobe", "raw_tp", "tracepoint", "gouprobe"}
+var hookKinds = []string{"tp_btf", "iter", "fentry", "fexit", "kprobe", "kretprobe", "raw_tp", "tracepoint", "perf_event", "gouprobe"}
 
 // Hook is a place in the kernel or in a Go executable that a program runs at,
-// written KIND/TARGET: tp_btf/sk_data_ready,
+// written KIND/TARGET: tp_btf/sk_data_ready, perf_event/cpu-clock,
 // gouprobe/net/http.serverHandler.ServeHTTP.
 type Hook struct {
 	Kind   string
@@ -22,6 +22,18 @@ type Hook struct {
 }
 
 func (h Hook) String() string { return h.Kind + "/" + h.Target }
+
+// section is where in an object the functions stand that the hook runs: the kind
+// alone where what they do is the same for every target.
+func (h Hook) section() string {
+	switch h.Kind {
+	case "gouprobe":
+		return "uprobe"
+	case "perf_event":
+		return h.Kind
+	}
+	return h.String()
+}
 
 // ParseHook reads KIND/TARGET.
 func ParseHook(text string) (Hook, error) {
@@ -31,6 +43,9 @@ func ParseHook(text string) (Hook, error) {
 	}
 	if !slices.Contains(hookKinds, kind) {
 		return Hook{}, fmt.Errorf("unknown kind of hook %q in %q%s", kind, text, strictyaml.Suggest(kind, hookKinds))
+	}
+	if kind == "perf_event" && target != cpuClock {
+		return Hook{}, fmt.Errorf("unknown perf event %q, must be %q", target, cpuClock)
 	}
 	return Hook{kind, target}, nil
 }
@@ -46,6 +61,10 @@ type Variant struct {
 	At      string
 	In      string
 	Calling string
+
+	// Frequency names the option of the probe that says how often a second a
+	// perf_event hook runs on each CPU.
+	Frequency string
 }
 
 // Places of gouprobe sites.
@@ -57,11 +76,15 @@ const (
 	AtAfterCall  = "after_call"  // behind each call of the function in the function named by "in"
 	AtClosure    = "closure"     // entry of the closure of the function that calls "calling"
 
+	// AtBesideInlined is AtBeforeCall in each function that holds a copy of the one named by
+	// "in": nowhere if nobody does.
+	AtBesideInlined = "beside_inlined"
+
 	// AtLastClosure is AtClosure for the last of several, in the order of the source.
 	AtLastClosure = "last_closure"
 )
 
-var sitePlaces = []string{AtEntry, AtReturn, AtBeforeCall, AtAfterCall, AtInlined, AtClosure, AtLastClosure}
+var sitePlaces = []string{AtEntry, AtReturn, AtBeforeCall, AtAfterCall, AtInlined, AtBesideInlined, AtClosure, AtLastClosure}
 
 // Requires says what a variant needs of the running kernel.
 type Requires struct {

@@ -34,6 +34,12 @@ type Kernel struct {
 	uprobeMulti func() error
 }
 
+// hasPrivateStacks says whether the kernel may give a program a stack for each CPU, see withOwnStack.
+func (k *Kernel) hasPrivateStacks() bool {
+	var supported *btf.Func
+	return k.BTF.TypeByName("bpf_jit_supports_private_stack", &supported) == nil
+}
+
 // symbol is a line of /proc/kallsyms.
 type symbol struct {
 	address uint64

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -71,7 +72,7 @@ type program struct {
 	refused   []error // the variants before it, and why not
 	counter   int     // in counts; all its functions have this one
 	functions []*ebpf.Program
-	links     []link.Link
+	links     []io.Closer
 	multi     bool // Go: loaded for uprobe.multi
 }
 
@@ -106,8 +107,20 @@ func Load(d *Definition, object []byte, o Options) (*Probe, error) {
 	return p, nil
 }
 
-// prepare checks the definition against the object and creates the maps.
-func prepare(d *Definition, object []byte, o Options) (*Probe, error) {
+// CheckBuckets tells whether the object of a probe has room for the buckets of its
+// histograms, by RequestBuckets, NativeSchema and Thresholds of the options. It needs
+// no kernel and no privilege.
+func CheckBuckets(d *Definition, object []byte, o Options) error {
+	p, err := read(d, object, o)
+	if err != nil {
+		return err
+	}
+	_, err = p.layouts()
+	return err
+}
+
+// read reads the object and checks the definition against it.
+func read(d *Definition, object []byte, o Options) (*Probe, error) {
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {
 		return nil, fmt.Errorf("%s: read object: %w", d.File, err)
@@ -119,9 +132,16 @@ func prepare(d *Definition, object []byte, o Options) (*Probe, error) {
 		Definition: d, options: o, spec: spec,
 		swaps: map[string]*metric.Swap{}, executables: map[*Executable]struct{}{},
 	}
-	if err := p.checkObject(); err != nil {
+	return p, p.checkObject()
+}
+
+// prepare checks the definition against the object and creates the maps.
+func prepare(d *Definition, object []byte, o Options) (*Probe, error) {
+	p, err := read(d, object, o)
+	if err != nil {
 		return nil, err
 	}
+	spec := p.spec
 	layouts, err := p.layouts()
 	if err != nil {
 		return nil, err
@@ -223,7 +243,7 @@ func (p *Probe) tryVariant(result *program, v Variant) error {
 	// A variant that attaches in part before it is refused may have run.
 	result.counter = p.takeCounter()
 	var functions []*ebpf.Program
-	var links []link.Link
+	var links []io.Closer
 	undo := func() {
 		for _, l := range links {
 			l.Close()
@@ -244,7 +264,7 @@ func (p *Probe) tryVariant(result *program, v Variant) error {
 			return err
 		}
 		functions = append(functions, function)
-		attached, err := attach(hook, function)
+		attached, err := attach(hook, function, p.Definition.Values[v.Frequency])
 		if err != nil {
 			undo()
 			return fmt.Errorf("attach: %w", explain(err))
@@ -275,6 +295,9 @@ func (p *Probe) loadFunction(name string, attachType ebpf.AttachType, of *progra
 		function.Name = of.Name
 		function.Instructions = p.counts.add(function.Instructions, of.counter)
 	}
+	if strings.HasPrefix(function.SectionName, "uprobe") && p.options.Kernel.hasPrivateStacks() {
+		function.Instructions = withOwnStack(function.Instructions)
+	}
 	spec.Programs = map[string]*ebpf.ProgramSpec{name: function}
 	spec.Variables = nil
 	for _, m := range spec.Maps {
@@ -288,7 +311,9 @@ func (p *Probe) loadFunction(name string, attachType ebpf.AttachType, of *progra
 	return collection.DetachProgram(name), nil
 }
 
-func attach(hook Hook, function *ebpf.Program) (link.Link, error) {
+// attach attaches a function to the kernel until what it returns is closed. frequency is
+// that of perf_event hooks, in Hz.
+func attach(hook Hook, function *ebpf.Program, frequency uint64) (io.Closer, error) {
 	switch hook.Kind {
 	case "tp_btf", "fentry", "fexit":
 		return link.AttachTracing(link.TracingOptions{Program: function})
@@ -308,6 +333,8 @@ func attach(hook Hook, function *ebpf.Program) (link.Link, error) {
 			return nil, err
 		}
 		return link.Tracepoint(group, name, function, nil)
+	case "perf_event":
+		return attachClock(function, frequency)
 	}
 	return nil, fmt.Errorf("hook %q can't be attached to the kernel", hook)
 }
@@ -358,6 +385,20 @@ func (p *Probe) Rows(name string, paths []string, visit func(numbers []uint64)) 
 	return metric.Rows(m, spec.Key, spec.Value, paths, visit)
 }
 
+// Swap makes the maps of an array of maps that no metric reads, for a reader that empties
+// it otherwise. They live as long as the probe.
+func (p *Probe) Swap(name string) (*metric.Swap, error) {
+	spec, m := p.spec.Maps[name], p.maps[name]
+	if spec == nil || m == nil || p.swaps[name] != nil {
+		return nil, fmt.Errorf("probe %q has no map %q that nobody reads", p.Definition.Name, name)
+	}
+	swap, err := metric.NewSwap(m, spec.InnerMap)
+	if err == nil {
+		p.swaps[name] = swap
+	}
+	return swap, err
+}
+
 // Drain moves what a table's map has counted into user space.
 func (p *Probe) Drain(name string) error {
 	for _, t := range p.tables {
@@ -397,7 +438,7 @@ func (p *Probe) Close() error {
 	p.closed = true
 	// Each link waits for the kernel when it is closed: all of them at once take as
 	// long as the slowest one.
-	var links []link.Link
+	var links []io.Closer
 	for _, program := range p.programs {
 		links = append(links, program.links...)
 	}

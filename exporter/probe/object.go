@@ -88,10 +88,7 @@ func (p *Probe) mapNames() []string {
 // the hook names.
 func (p *Probe) function(program Program, v Variant, i int) (string, error) {
 	hook := v.Hooks[i]
-	section := hook.String()
-	if hook.Kind == "gouprobe" {
-		section = "uprobe"
-	}
+	section := hook.section()
 	if len(v.Functions) > 0 {
 		name := v.Functions[i]
 		if _, ok := p.spec.Programs[name]; !ok {

@@ -59,10 +59,12 @@ func (l *landingPage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		links = append(links,
 			web.LandingLinks{Address: "/api/v1/services", Text: "Services", Description: "as JSON"},
 			web.LandingLinks{Address: "/api/v1/listeners", Text: "Listeners", Description: "as JSON"},
+			web.LandingLinks{Address: "/api/v1/slos", Text: "SLOs", Description: "and what they have counted, as JSON"},
 			web.LandingLinks{Address: "/api/v1/connections", Text: "Connections", Description: "and their goroutines, as JSON"},
 			web.LandingLinks{Address: "/api/v1/findings", Text: "Findings", Description: "what services should have given back, as JSON"},
 			web.LandingLinks{Address: "/api/v1/probes", Text: "Probes", Description: "as JSON"},
 			web.LandingLinks{Address: "/api/v1/requests", Text: "Requests", Description: "slow ones, stage by stage, as JSON"},
+			web.LandingLinks{Address: "/api/v1/hotspots", Text: "Hotspots", Description: "where in their code slow requests burn CPU, as JSON"},
 		)
 	}
 	page, err := web.NewLandingPage(web.LandingConfig{

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tcpslo/tcpslo/exporter/observe"
+	"github.com/tcpslo/tcpslo/exporter/slo/events"
 	"github.com/tcpslo/tcpslo/exporter/timeline"
 )
 
@@ -52,6 +53,9 @@ func New(o Options) (http.Handler, error) {
 		mux.HandleFunc("GET /api/v1/listeners", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]any{"listeners": o.Observer.Registry().Listeners()})
 		})
+		mux.HandleFunc("GET /api/v1/slos", func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, map[string]any{"slos": append([]events.Objective{}, o.Observer.Objectives()...)})
+		})
 		mux.HandleFunc("GET /api/v1/connections", o.connections)
 		mux.HandleFunc("GET /api/v1/findings", func(w http.ResponseWriter, _ *http.Request) {
 			writeJSON(w, map[string]any{"findings": o.Observer.Findings()})
@@ -62,6 +66,7 @@ func New(o Options) (http.Handler, error) {
 		requests := timeline.NewAPI(o.Requests)
 		mux.HandleFunc("GET /api/v1/requests", requests.List)
 		mux.HandleFunc("GET /api/v1/requests/stream", requests.Stream)
+		mux.HandleFunc("GET /api/v1/hotspots", o.hotspots)
 	}
 	return mux, nil
 }
@@ -76,8 +81,17 @@ func (o Options) connections(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, answer)
 }
 
+func (o Options) hotspots(w http.ResponseWriter, r *http.Request) {
+	store := o.Observer.Hotspots()
+	if store == nil {
+		http.Error(w, "the collector \"hotspots\" is off; switch it on in tcpslo.yml with collectors: {hotspots: true}", http.StatusNotFound)
+		return
+	}
+	store.List(w, r)
+}
+
 // ownPaths can't be the path of the metrics.
-var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/connections", "/api/v1/findings", "/api/v1/probes", "/api/v1/requests", "/api/v1/requests/stream"}
+var ownPaths = []string{"/healthz", "/readyz", "/-/reload", "/api/v1/services", "/api/v1/listeners", "/api/v1/slos", "/api/v1/connections", "/api/v1/findings", "/api/v1/probes", "/api/v1/requests", "/api/v1/requests/stream", "/api/v1/hotspots"}
 
 func ok(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 

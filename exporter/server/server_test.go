@@ -122,7 +122,7 @@ func TestAPI_tells_in_JSON_what_is_observed(t *testing.T) {
 	}
 	defer l.Close()
 	off, on := handler(t, server.Options{Observer: o}), handler(t, server.Options{Observer: o, API: true})
-	for _, name := range []string{"services", "listeners", "connections", "findings", "probes", "requests"} {
+	for _, name := range []string{"services", "listeners", "slos", "connections", "findings", "probes", "requests"} {
 		path := "/api/v1/" + name
 		if answer := ask(off, http.MethodGet, path, ""); answer.Code != http.StatusNotFound {
 			t.Errorf("%s answers %d although the interface is off", path, answer.Code)

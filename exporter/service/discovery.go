@@ -482,6 +482,7 @@ func (r *Registry) SetConfig(c *config.Config) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.config = c
+	r.reserveAll()
 	for _, p := range r.processes {
 		r.rename(p)
 	}

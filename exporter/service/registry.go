@@ -8,6 +8,7 @@ package service
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -113,14 +114,16 @@ func New(c *config.Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Registry{
+	r := &Registry{
 		ownNetns: inode, now: time.Now, config: c,
 		processes: map[uint32]*process{}, ended: map[processKey]*ended{},
 		executables: map[fileKey]*executable{}, numbers: map[uint32]*executable{},
 		listeners: map[metric.Listener]*listener{}, sockets: map[uint64]*socket{}, descriptors: map[uint32]map[uint64]int{},
 		services: map[string]*service{}, questioned: map[uint32]bool{},
 		paths: route.NewLimiter(c.Limits.PathsPerService),
-	}, nil
+	}
+	r.reserveAll()
+	return r, nil
 }
 
 var _ metric.Resolver = (*Registry)(nil)
@@ -317,6 +320,27 @@ func (r *Registry) ServiceAlive(name string) bool {
 	return ok && s.gone.keep(r.now(), r.config.Limits.SeriesRetention)
 }
 
+// Config is the configuration in force.
+func (r *Registry) Config() *config.Config {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.config
+}
+
+// HTTPServices names the services that listen and of which requests are observed, each
+// once: many a Go program has net/http in it as a client.
+func (r *Registry) HTTPServices() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for _, p := range r.processes {
+		if p.executable != nil && p.executable.attached["http"] != nil && len(p.facts.Ports) > 0 && !slices.Contains(all, p.service) {
+			all = append(all, p.service)
+		}
+	}
+	return all
+}
+
 // SlowerThan lists the processes of services for which the configuration says which
 // requests are slow.
 func (r *Registry) SlowerThan() map[uint32]time.Duration {
@@ -361,6 +385,7 @@ func (r *Registry) Served() {
 		if s.gone.served = true; !s.gone.keep(now, retention) {
 			delete(r.services, name)
 			r.paths.Forget(name)
+			r.reserve(name)
 		}
 	}
 	for key, e := range r.ended {

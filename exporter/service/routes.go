@@ -66,3 +66,17 @@ func (s *service) learn(r *Registry, template string) {
 		r.newGeneration()
 	}
 }
+
+// reserve keeps places for the paths that objectives of a service are about, so that
+// they don't come too late to have a series of their own.
+func (r *Registry) reserve(serviceName string) {
+	for _, path := range r.config.ServiceNamed(serviceName).SLOPaths() {
+		r.paths.Admit(serviceName, path)
+	}
+}
+
+func (r *Registry) reserveAll() {
+	for _, s := range r.config.Services {
+		r.reserve(s.Name)
+	}
+}

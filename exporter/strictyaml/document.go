@@ -7,6 +7,7 @@ package strictyaml
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 
@@ -53,6 +54,24 @@ func Decode(file string, data []byte, into any) (*Document, error) {
 	doc.errs = d.errs
 	budget = maxValues // For Nodes that are decoded later.
 	return doc, doc.Err()
+}
+
+// Documents returns the root value of each document of a file, for formats that put
+// several in one, with "---" between them. Empty ones are left out. The error is nil or of
+// type Errors.
+func Documents(file string, data []byte) ([]*Node, error) {
+	documents, problem := parseAll(file, data, math.MaxInt)
+	if problem != nil {
+		return nil, Errors{problem}
+	}
+	var roots []*Node
+	for _, document := range documents {
+		budget := maxValues
+		if root := (&Node{file: file, yaml: document.Content[0], budget: &budget}); root.Kind() != Null {
+			roots = append(roots, root)
+		}
+	}
+	return roots, nil
 }
 
 // Errorf returns an error placed at a path; Node.At tells what a path is.

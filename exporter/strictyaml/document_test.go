@@ -109,6 +109,21 @@ func TestNode_may_be_decoded_later(t *testing.T) {
 	}
 }
 
+func TestDocuments_are_decoded_one_by_one_with_their_places(t *testing.T) {
+	roots, err := Documents("f.yaml", []byte("# none\n---\na: 1\n---\n---\n# none either\n---\na: 2\nb: x\n"))
+	if err != nil || len(roots) != 2 {
+		t.Fatalf("%d documents, %v", len(roots), err)
+	}
+	for i, want := range []string{"f.yaml:3:4: 1", "f.yaml:8:4: 2"} {
+		if got := roots[i].At("a"); got.Errorf("%s", got.Text()).Error() != want {
+			t.Errorf("document %d: %v, want %s", i, got.Errorf("%s", got.Text()), want)
+		}
+	}
+	if _, err := Documents("f.yaml", []byte("a: 1\n---\nb: [")); err == nil || err.Error() != "f.yaml:3:1: did not find expected node content" {
+		t.Errorf("a broken one: %v", err)
+	}
+}
+
 // keeper keeps its node for later.
 type keeper struct{ *Node }
 

@@ -19,26 +19,36 @@ const maxBytes = 4 << 20
 // parse returns the root value of the single document in data, or nil if there is
 // none.
 func parse(file string, data []byte) (*yaml.Node, *Error) {
+	documents, problem := parseAll(file, data, 2)
+	switch {
+	case problem != nil:
+		return nil, problem
+	case len(documents) == 0:
+		return nil, nil
+	case len(documents) > 1:
+		return nil, &Error{file, documents[1].Line, documents[1].Column, "a second document starts here, only one is allowed"}
+	}
+	return documents[0].Content[0], nil
+}
+
+// parseAll returns the documents in data, no more of them than most.
+func parseAll(file string, data []byte, most int) (documents []*yaml.Node, problem *Error) {
 	if len(data) > maxBytes {
 		return nil, &Error{file, 1, 1, fmt.Sprintf("file is larger than %d bytes", maxBytes)}
 	}
 	lines := &lineReader{rest: data}
 	decoder := yaml.NewDecoder(lines)
-	document, err := next(decoder)
-	if errors.Is(err, io.EOF) {
-		return nil, nil
+	for len(documents) < most {
+		document, err := next(decoder)
+		if errors.Is(err, io.EOF) {
+			return documents, nil
+		}
+		if err != nil {
+			return nil, syntaxError(file, data, lines.count, err)
+		}
+		documents = append(documents, document)
 	}
-	if err != nil {
-		return nil, syntaxError(file, data, lines.count, err)
-	}
-	switch second, err := next(decoder); {
-	case errors.Is(err, io.EOF):
-		return document.Content[0], nil
-	case err != nil:
-		return nil, syntaxError(file, data, lines.count, err)
-	default:
-		return nil, &Error{file, second.Line, second.Column, "a second document starts here, only one is allowed"}
-	}
+	return documents, nil
 }
 
 // next reads one document. yaml.v3 has panicked on malformed input more than

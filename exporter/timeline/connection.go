@@ -33,7 +33,7 @@ type Connection struct {
 	Accepted time.Time `json:"accepted,omitzero"`
 	// Requests is how many have reached a handler, since the exporter sees the connection.
 	Requests uint32 `json:"requests"`
-	// Request is when the handler of the present request began.
+	// Request is when the handler of the present request began, of several the oldest.
 	Request time.Time `json:"request_since,omitzero"`
 	// Goroutine serves the connection, or waits for it.
 	Goroutine *Goroutine `json:"goroutine,omitempty"`

@@ -3,14 +3,12 @@
 package timeline
 
 import (
-	"fmt"
-	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tcpslo/tcpslo/exporter/query"
 	"github.com/tcpslo/tcpslo/exporter/strictyaml"
 )
 
@@ -60,24 +58,19 @@ func (f *Filter) matches(r *Request) bool {
 		(f.Slow == nil || *f.Slow == r.Slow)
 }
 
-// parameter is one of a query's, by the name that it has in a URL.
-type parameter struct {
-	name    string
-	allowed string // what a value must be
-	set     func(q *Query, value string) bool
-}
+type parameter = query.Parameter[Query]
 
 // filterParameters are what a stream can be asked for, and a list too.
 var filterParameters = []parameter{
-	{"service", "a name", func(q *Query, value string) bool { q.Service = value; return true }},
-	{"path", "a route", func(q *Query, value string) bool { q.Path = value; return true }},
-	{"method", "a method", func(q *Query, value string) bool { q.Method = value; return true }},
-	{"status_code", `a status such as 503, a class such as 5xx, "panic" or "hijacked"`, func(q *Query, value string) bool {
+	{Name: "service", Allowed: "a name", Set: func(q *Query, value string) bool { q.Service = value; return true }},
+	{Name: "path", Allowed: "a route", Set: func(q *Query, value string) bool { q.Path = value; return true }},
+	{Name: "method", Allowed: "a method", Set: func(q *Query, value string) bool { q.Method = value; return true }},
+	{Name: "status_code", Allowed: `a status such as 503, a class such as 5xx, "panic" or "hijacked"`, Set: func(q *Query, value string) bool {
 		q.Status = value
 		return value == "panic" || value == "hijacked" || isStatus(value) || isClass(value)
 	}},
-	{"slower_than", "a duration with a unit, such as 200ms or 1.5s", func(q *Query, value string) bool { return setDuration(&q.SlowerThan, value) }},
-	{"slow", "true or false", func(q *Query, value string) bool {
+	{Name: "slower_than", Allowed: "a duration with a unit, such as 200ms or 1.5s", Set: func(q *Query, value string) bool { return setDuration(&q.SlowerThan, value) }},
+	{Name: "slow", Allowed: "true or false", Set: func(q *Query, value string) bool {
 		slow := value == "true"
 		q.Slow = &slow
 		return slow || value == "false"
@@ -86,13 +79,9 @@ var filterParameters = []parameter{
 
 // listParameters are those of a list alone.
 var listParameters = []parameter{
-	{"max_age", "a duration with a unit, such as 90s or 10m", func(q *Query, value string) bool { return setDuration(&q.MaxAge, value) }},
-	{"limit", "a whole number, or 0 for all", func(q *Query, value string) bool {
-		limit, err := strconv.Atoi(value)
-		q.Limit = limit
-		return err == nil && limit >= 0
-	}},
-	{"order", `"slowest" or "newest"`, func(q *Query, value string) bool {
+	{Name: "max_age", Allowed: "a duration with a unit, such as 90s or 10m", Set: func(q *Query, value string) bool { return setDuration(&q.MaxAge, value) }},
+	query.Limit(func(q *Query) *int { return &q.Limit }),
+	{Name: "order", Allowed: `"slowest" or "newest"`, Set: func(q *Query, value string) bool {
 		q.Order = Order(value)
 		return q.Order == Slowest || q.Order == Newest
 	}},
@@ -113,27 +102,7 @@ func ParseFilter(raw string) (Filter, error) {
 
 func parse(raw string, known []parameter) (Query, error) {
 	q := Query{Limit: DefaultLimit, Order: Slowest}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return q, err
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		given := values[name]
-		i := slices.IndexFunc(known, func(p parameter) bool { return p.name == name })
-		switch {
-		case i < 0:
-			names := make([]string, len(known))
-			for i, p := range known {
-				names[i] = p.name
-			}
-			return q, fmt.Errorf("unknown parameter %q%s", name, strictyaml.Suggest(name, names))
-		case len(given) > 1:
-			return q, fmt.Errorf("parameter %q is given %d times, must be given once", name, len(given))
-		case given[0] != "" && !known[i].set(&q, given[0]):
-			return q, fmt.Errorf("parameter %q must be %s, got %q", name, known[i].allowed, given[0])
-		}
-	}
-	return q, nil
+	return q, query.Parse(raw, &q, known)
 }
 
 // setDuration takes what tcpslo.yml does: Go's durations, and days.

@@ -63,7 +63,7 @@ func aRecord(number uint64) requestRecord {
 	record := requestRecord{
 		Kind: recordRequest, Tag: 9, Request: number, Goroutine: 42, EndedAt: uint64(25 * time.Minute), Threshold: 5e6,
 		Handshake: notSeen, AcceptQueue: 1e6, ReadWait: 2e6, Parse: 0, Handler: 7e6, FirstPacket: notSeen,
-		IsSlow: 1, PID: 100, Executable: 3, Status: 503, Method: 3, PathSource: 1,
+		IsSlow: 1, PID: 100, Executable: 3, Status: 503, Method: 3, PathSource: 1, ClientGone: 1,
 	}
 	copy(record.Path[:], "/a/b")
 	copy(record.Local[:], []byte{127, 0, 0, 1})
@@ -80,7 +80,7 @@ func TestRecord_becomes_a_request_with_the_stages_that_were_seen(t *testing.T) {
 	booted := time.Unix(1000, 0)
 	got := record.request(names{}, booted)
 	want := Request{
-		ID: "0000000000000abc", Service: "100/3", PID: 100, Goroutine: 42, Method: "POST", Path: "100/3 POST /a/b 1", Status: "503",
+		ID: "0000000000000abc", Service: "100/3", PID: 100, Goroutine: 42, Method: "POST", Path: "100/3 POST /a/b 1", Status: "503", ClientGone: true,
 		Local: netip.MustParseAddrPort("127.0.0.1:8080"), Started: booted.Add(25*time.Minute - 10*time.Millisecond),
 		Slow: true, Duration: 10 * time.Millisecond, Threshold: 5 * time.Millisecond, Tag: 9, Window: 2,
 		Stages: aRecordStages,

@@ -35,7 +35,8 @@ type requestRecord struct {
 	PID, Executable                                               uint32
 	Status                                                        uint16
 	Method, PathSource                                            uint8
-	Path                                                          [128]byte
+	Path                                                          [127]byte
+	ClientGone                                                    uint8
 	TraceParent                                                   [56]byte
 	_                                                             uint32
 }
@@ -77,6 +78,7 @@ func (record *requestRecord) request(names Names, booted time.Time) Request {
 		Local:       address(record.Local),
 		Remote:      address(record.Remote),
 		TraceParent: text(record.TraceParent[:]),
+		ClientGone:  record.ClientGone != 0,
 		Slow:        record.IsSlow != 0,
 		Threshold:   time.Duration(record.Threshold),
 		Tag:         record.Tag,

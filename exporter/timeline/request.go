@@ -25,6 +25,9 @@ type Request struct {
 	Path string `json:"path"`
 	// Status is three digits, "panic" or "hijacked".
 	Status string `json:"status_code"`
+	// ClientGone says that the client had gone before its handler returned, which is what
+	// cancels the request's context.
+	ClientGone bool `json:"client_gone,omitempty"`
 	// Local and Remote are the ends of the connection, the zero value if unknown.
 	Local  netip.AddrPort `json:"local,omitzero"`
 	Remote netip.AddrPort `json:"remote,omitzero"`
@@ -42,8 +45,8 @@ type Request struct {
 	// Stages are in the order of time; one that was not seen is not there.
 	Stages []Stage `json:"stages"`
 	// Tag is random, and Window the number of the ten minutes since boot in which its
-	// handler ended: the requests of a service with the lowest tags are a uniform sample
-	// of all that it served in the window.
+	// handler ended: of the requests that were not slow, those of a service with the lowest
+	// tags are a uniform sample.
 	Tag    uint32 `json:"-"`
 	Window uint64 `json:"-"`
 }

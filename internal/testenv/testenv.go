@@ -7,6 +7,7 @@ package testenv
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -17,6 +18,16 @@ func Skip(t testing.TB, reason string) {
 		t.Fatalf("CI=true forbids skipping: %s", reason)
 	}
 	t.Skip(reason)
+}
+
+// Need returns the path of a program, which a Debian package has, or skips the test.
+func Need(t testing.TB, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		Skip(t, program+" is not installed (Debian package "+debianPackage+")")
+	}
+	return path
 }
 
 // NeedRoot skips the test unless it runs as root, which loading BPF programs

@@ -13,8 +13,8 @@ const lacking = "TESTENV_LACKS"
 
 // The test that the one below runs in a process of its own.
 func TestThat_lacks_something(t *testing.T) {
-	if what := os.Getenv(lacking); what != "" {
-		Skip(t, what)
+	if program := os.Getenv(lacking); program != "" {
+		Need(t, program, "nothing")
 	}
 }
 
@@ -24,9 +24,9 @@ func TestSkip_fails_the_test_where_CI_is_true_and_skips_it_elsewhere(t *testing.
 		"":     "--- SKIP: TestThat_lacks_something",
 	} {
 		cmd := exec.Command(os.Args[0], "-test.v", "-test.run=^TestThat_lacks_something$")
-		cmd.Env = append(os.Environ(), "CI="+ci, lacking+"=a kernel with kprobes")
+		cmd.Env = append(os.Environ(), "CI="+ci, lacking+"=a_program_that_is_not_there")
 		out, err := cmd.CombinedOutput()
-		if failed := err != nil; failed != (ci == "true") || !strings.Contains(string(out), want) || !strings.Contains(string(out), "a kernel with kprobes") {
+		if failed := err != nil; failed != (ci == "true") || !strings.Contains(string(out), want) || !strings.Contains(string(out), "a_program_that_is_not_there is not installed (Debian package nothing)") {
 			t.Errorf("CI=%q: got %v, want %q in\n%s", ci, err, want, out)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/tcpslo/tcpslo/bpf"
@@ -105,7 +106,7 @@ func table(definitions []*probe.Definition) string {
 			line(ownRow(m))
 		}
 	}
-	for _, m := range names.Self {
+	for _, m := range slices.Concat(names.SLO, names.Self) {
 		line(ownRow(m))
 	}
 	return out.String()
@@ -128,6 +129,9 @@ func reference(definitions []*probe.Definition) []byte {
 		"not another); one at Go functions stands at each of its places that an executable has.\n")
 	for _, d := range definitions {
 		fmt.Fprintf(&out, "\n## %s\n\n%s\n", d.Name, strings.Join(strings.Fields(d.Help), " "))
+		if d.OptIn {
+			fmt.Fprintf(&out, "\nOff unless it is asked for: `collectors: {%s: true}`.\n", d.Name)
+		}
 		if len(d.Metrics) > 0 {
 			out.WriteString("\n| metric | type | unit | labels | what it is |\n|---|---|---|---|---|\n")
 		}
@@ -144,18 +148,20 @@ func reference(definitions []*probe.Definition) []byte {
 		}
 	}
 	for _, c := range names.Host {
-		fmt.Fprintf(&out, "\n## %s\n\n%s Read from %s.\n\n| metric | type | labels | what it is |\n|---|---|---|---|\n", c.Name, c.Help, c.Source)
-		for _, m := range c.Metrics {
-			r := ownRow(m)
-			fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", r.name, r.kind, strings.Join(r.labels, ", "), cell(r.help))
-		}
+		section(&out, fmt.Sprintf("%s\n\n%s Read from %s.", c.Name, c.Help, c.Source), c.Metrics)
 	}
-	out.WriteString("\n## the exporter itself\n\n| metric | type | labels | what it is |\n|---|---|---|---|\n")
-	for _, m := range names.Self {
-		r := ownRow(m)
-		fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", r.name, r.kind, strings.Join(r.labels, ", "), cell(r.help))
-	}
+	section(&out, "SLOs\n\nWhat each service is expected to do, and how many of its requests did it ([slo.md](slo.md)).", names.SLO)
+	section(&out, "the exporter itself", names.Self)
 	return out.Bytes()
+}
+
+// section writes metrics of the exporter's own under a heading.
+func section(out *bytes.Buffer, heading string, metrics []names.Metric) {
+	fmt.Fprintf(out, "\n## %s\n\n| metric | type | labels | what it is |\n|---|---|---|---|\n", heading)
+	for _, m := range metrics {
+		r := ownRow(m)
+		fmt.Fprintf(out, "| `%s` | %s | %s | %s |\n", r.name, r.kind, strings.Join(r.labels, ", "), cell(r.help))
+	}
 }
 
 // places says how a site is found, for those that are not simply in the function.
