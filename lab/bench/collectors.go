@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/tcpslo/tcpslo/bpf"
 	"github.com/tcpslo/tcpslo/exporter/command"
+	"github.com/tcpslo/tcpslo/exporter/probe"
 	"github.com/tcpslo/tcpslo/lab/child"
 )
 
@@ -23,7 +26,10 @@ func collectors(ctx context.Context, b *bench) (section, error) {
 		return section{}, err
 	}
 	defer hello.Stop() //nolint:errcheck // measured is what happened before
-	names := append(command.Collectors(), "all")
+	names, err := collectorSets()
+	if err != nil {
+		return section{}, err
+	}
 	each := map[string][]float64{}
 	for round := range b.rounds {
 		for i := range len(names) + 1 {
@@ -48,7 +54,7 @@ func collectors(ctx context.Context, b *bench) (section, error) {
 	return section{
 		title: "What each collector costs a request",
 		body: t.markdown() + fmt.Sprintf("\nProcessor time of the whole machine, client included, exporter left out, for each of %d requests over %d keep-alive connections; medians of\n"+
-			"%d rounds in which the collectors take turns, each alone and in the end all. Switch off what you don't need: `collectors: {NAME: false}`.\n",
+			"%d rounds in which the collectors take turns, each alone and in the end all, without and with those that are off by default. Switch off what you don't need: `collectors: {NAME: false}`.\n",
 			b.requests, loadConnections, b.rounds),
 	}, nil
 }
@@ -91,11 +97,36 @@ func requestWith(ctx context.Context, b *bench, hello *child.Server, collector s
 	return (after - before - ownAfter + ownBefore).Seconds() / float64(b.requests), err
 }
 
+// What is measured beside single collectors: all that are on by default, and one more.
+const (
+	all    = "all"
+	allAnd = "all and "
+)
+
+// collectorSets names what is measured. A collector that is off by default needs others.
+func collectorSets() ([]string, error) {
+	names, more := command.Collectors(), []string{all}
+	for _, builtin := range bpf.Probes() {
+		d, err := probe.ReadDefinition(builtin.File, builtin.YAML)
+		if err != nil {
+			return nil, err
+		}
+		if d.OptIn {
+			names = slices.DeleteFunc(names, func(name string) bool { return name == d.Name })
+			more = append(more, allAnd+d.Name)
+		}
+	}
+	return append(names, more...), nil
+}
+
 // onlyCollector is a tcpslo.yml that leaves one collector on, or all.
 func onlyCollector(name string) string {
+	if another, ok := strings.CutPrefix(name, allAnd); ok {
+		return "collectors: {" + another + ": true}\n"
+	}
 	var off []string
 	for _, other := range command.Collectors() {
-		if name != "all" && other != name {
+		if name != all && other != name {
 			off = append(off, other+": false")
 		}
 	}

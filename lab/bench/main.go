@@ -10,6 +10,7 @@
 //
 //	sites       what one hit of a uprobe costs, by the instruction that it stands on
 //	server      a Go server with and without the exporter
+//	timeline    a Go server with the exporter, the collector timeline on and off
 //	collectors  what each collector costs a request
 //	host        the whole machine with and without the exporter, at packets and connections
 //	programs    how long each BPF program runs
@@ -17,6 +18,7 @@
 //	start       start to everything attached, and SIGTERM to end, with ten services
 //	sockets     how the count of sockets grows with 10 thousand, 100 thousand and a million
 //	packages    the Go benchmarks of a scrape, without sockets and processes around them
+//	rules       what SLO rules cost a Prometheus with 30 days of data, beside those that sloth and pyrra make
 //
 // What is compared is compared in rounds that alternate, with the same work in
 // each, and told as medians: a machine that does other things, too, then disturbs
@@ -55,7 +57,7 @@ type part struct {
 }
 
 var parts = []part{
-	{"sites", sites}, {"server", server}, {"collectors", collectors}, {"host", wholeHost}, {"programs", programs}, {"scrape", scrape}, {"start", start}, {"sockets", sockets}, {"packages", packages},
+	{"sites", sites}, {"server", server}, {"timeline", timelineOnOff}, {"collectors", collectors}, {"host", wholeHost}, {"programs", programs}, {"scrape", scrape}, {"start", start}, {"sockets", sockets}, {"packages", packages}, {"rules", rules},
 }
 
 // bench is what the parts share.
@@ -123,7 +125,7 @@ func run(ctx context.Context, args []string) (err error) {
 		built.exporter = o.exporter
 	}
 	b := &bench{o, built}
-	page, err := newPage()
+	page, err := newPage(strings.Join(append([]string{"go run ./lab/bench"}, args...), " "))
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 // page is everything that was measured.
 type page struct {
+	command  string // that writes it
 	machine  machine
 	began    time.Time
 	sections []section
@@ -31,9 +32,9 @@ type figure struct {
 	aim            string // what it should be, "" if nobody said
 }
 
-func newPage() (*page, error) {
+func newPage(command string) (*page, error) {
 	m, err := readMachine()
-	return &page{machine: m, began: time.Now()}, err
+	return &page{command: command, machine: m, began: time.Now()}, err
 }
 
 func (p *page) writeFile(path string) error {
@@ -50,7 +51,7 @@ func (p *page) writeFile(path string) error {
 
 func (p *page) write(out io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Benchmarks\n\n<!-- written by `go run ./lab/bench -o docs/benchmarks.md`, do not edit -->\n\n")
+	fmt.Fprintf(&b, "# Benchmarks\n\n<!-- written by `%s`, do not edit -->\n\n", p.command)
 	fmt.Fprintf(&b, "What observing costs, measured on %s, on %s. Other machines differ: run it on yours\n(`make bench`, as root).\n\n", p.machine, p.began.UTC().Format(time.DateOnly))
 	fmt.Fprintf(&b, "What is compared is compared in alternating rounds with the same work in each; figures are medians unless they say otherwise.\n\n")
 	figures := table{header: []string{"figure", ">measured", ">aim", "command"}}

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/tcpslo/tcpslo/lab/child"
@@ -19,10 +21,28 @@ const warmUp = 1000
 // quantities are what is compared of a server with and without the exporter.
 type quantities struct{ p50, p99, rps, processor comparison }
 
-// server compares a server with and without the exporter. In each round the
-// exporter runs once and doesn't once; which comes first alternates, so that
-// neither gains from a machine that becomes slower or faster.
+// side is one of the two that are compared: an exporter with a configuration, or none.
+type side struct {
+	hasExporter bool
+	config      string
+}
+
+// server compares a server with and without the exporter.
 func server(ctx context.Context, b *bench) (section, error) {
+	return compareServer(ctx, b, "A server with and without the exporter", "hello-world server", side{}, side{hasExporter: true})
+}
+
+// timelineOnOff compares a server with an exporter whose collector timeline is on with one
+// where it is off, and all others are on.
+func timelineOnOff(ctx context.Context, b *bench) (section, error) {
+	return compareServer(ctx, b, "The collector timeline on and off, all others on", "hello-world server, timeline",
+		side{true, "collectors: {timeline: false}\n"}, side{hasExporter: true})
+}
+
+// compareServer compares a server on two sides. In each round each side runs once;
+// which comes first alternates, so that neither gains from a machine that becomes slower
+// or faster.
+func compareServer(ctx context.Context, b *bench, title, subject string, off, on side) (section, error) {
 	hello, err := child.StartServer(ctx, b.tools.hello)
 	if err != nil {
 		return section{}, err
@@ -31,13 +51,17 @@ func server(ctx context.Context, b *bench) (section, error) {
 	drivers := b.drivers()
 	found := make([]quantities, len(drivers))
 	for round := range b.rounds {
-		for _, on := range []bool{round%2 == 1, round%2 == 0} {
-			if err := serverRound(ctx, b, hello, on, drivers, found); err != nil {
+		for _, isOn := range []bool{round%2 == 1, round%2 == 0} {
+			one := off
+			if isOn {
+				one = on
+			}
+			if err := serverRound(ctx, b, hello, one, isOn, drivers, found); err != nil {
 				return section{}, err
 			}
 		}
 	}
-	s := section{title: "A server with and without the exporter"}
+	s := section{title: title}
 	t := table{header: []string{"load by", "quantity", ">off", ">on", ">on ÷ off", ">quartiles of the rounds"}}
 	for i, d := range drivers {
 		q := found[i]
@@ -57,7 +81,7 @@ func server(ctx context.Context, b *bench) (section, error) {
 			t.add(d.name, row.what, row.write(median(row.c.off)), row.write(median(row.c.on)), ratio, fmt.Sprintf("%.3f – %.3f", low, high))
 			if row.what != "p99" { // of a busy machine it tells of the scheduler
 				change := fmt.Sprintf("%s (%s → %s)", ratio, row.write(median(row.c.off)), row.write(median(row.c.on)))
-				s.figures = append(s.figures, figure{fmt.Sprintf("hello-world server, %s, on ÷ off (%s)", row.what, d.name), change, row.aim})
+				s.figures = append(s.figures, figure{fmt.Sprintf("%s, %s, on ÷ off (%s)", subject, row.what, d.name), change, row.aim})
 			}
 		}
 	}
@@ -68,10 +92,18 @@ func server(ctx context.Context, b *bench) (section, error) {
 	return s, nil
 }
 
-func serverRound(ctx context.Context, b *bench, hello *child.Server, on bool, drivers []driver, found []quantities) (err error) {
+func serverRound(ctx context.Context, b *bench, hello *child.Server, with side, isOn bool, drivers []driver, found []quantities) (err error) {
 	var e *exporter
-	if on {
-		if e, err = startExporter(ctx, b.tools.exporter); err != nil {
+	if with.hasExporter {
+		var flags []string
+		if with.config != "" {
+			file := filepath.Join(b.tools.dir, "side.yml")
+			if err := os.WriteFile(file, []byte(with.config), 0o600); err != nil {
+				return err
+			}
+			flags = append(flags, "--config.file="+file)
+		}
+		if e, err = startExporter(ctx, b.tools.exporter, flags...); err != nil {
 			return err
 		}
 		defer func() { err = e.finish(err) }()
@@ -99,14 +131,14 @@ func serverRound(ctx context.Context, b *bench, hello *child.Server, on bool, dr
 			c     *comparison
 			value float64
 		}{{&q.p50, r.p50}, {&q.p99, r.p99}, {&q.rps, r.rps}, {&q.processor, (after - before).Seconds() / float64(r.requests)}} {
-			if on {
+			if isOn {
 				one.c.on = append(one.c.on, one.value)
 			} else {
 				one.c.off = append(one.c.off, one.value)
 			}
 		}
 		counted += r.requests
-		if on {
+		if with.hasExporter {
 			if counted, err = e.awaitRequests(counted, d.exact); err != nil {
 				return err
 			}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tcpslo/tcpslo/exporter/slo"
 )
 
 // threshold is that of the default latency objective, in seconds.
@@ -50,7 +52,7 @@ func (r report) print(out io.Writer) error {
 	differences := r.printRequests(out, rows)
 	r.printStages(out, rows)
 	differences += r.printListeners(out)
-	r.printObjectives(out, rows)
+	r.printObjectives(out)
 	r.printFindings(out, rows)
 	r.printCost(out, rows)
 	if differences > 0 {
@@ -167,33 +169,22 @@ func (r report) meanOf(name string, want labels) float64 {
 	return sum / count
 }
 
-func (r report) printObjectives(out io.Writer, rows []requestRow) {
-	var total, failed, late uint64
-	for _, row := range rows {
-		total += row.counted
-		if row.status == "panic" || row.status >= "500" {
-			failed += row.counted
-		} else {
-			late += row.late
-		}
-	}
+func (r report) printObjectives(out io.Writer) {
 	t := table{style: r.style, header: []string{"SLO", ">OBJECTIVE", ">GOOD", ">BAD", ">BUDGET SPENT"}}
-	for _, slo := range []struct {
-		name      string
-		objective float64
-		bad       uint64
-	}{
-		{"availability: no 5xx, no panic", 0.999, failed},
-		{fmt.Sprintf("latency: and within %.0f ms", threshold*1000), 0.99, failed + late},
-	} {
-		bad := float64(slo.bad) / float64(total)
-		spent := fmt.Sprintf("%.0f %%", 100*bad/(1-slo.objective))
-		if bad > 1-slo.objective {
+	for _, m := range r.metrics.series("tcpslo_slo_objective_ratio", labels{"service": busyService}) {
+		name, objective := labelOf(m, "slo"), m.GetGauge().GetValue()
+		counted := func(verdict string) uint64 {
+			return uint64(r.metrics.sum("tcpslo_slo_events_total", labels{"service": busyService, "slo": name, "verdict": verdict}))
+		}
+		events := slo.Events{Good: counted("good"), Bad: counted("bad")}
+		burnt := slo.BurnRate(events.ErrorRatio(), 1-objective)
+		spent := fmt.Sprintf("%.0f %%", 100*burnt)
+		if burnt > 1 {
 			spent = r.style.red(spent)
 		}
-		t.add(slo.name, fmt.Sprintf("%.1f %%", slo.objective*100), fmt.Sprintf("%.2f %%", 100*(1-bad)), thousands(int(slo.bad)), spent)
+		t.add(name, fmt.Sprintf("%.1f %%", objective*100), fmt.Sprintf("%.2f %%", 100*(1-events.ErrorRatio())), thousands(int(events.Bad)), spent)
 	}
-	r.title(out, "objectives", fmt.Sprintf("those that a service has by default; %.0f ms is a boundary of the histogram: counted, not estimated", threshold*1000))
+	r.title(out, "objectives", fmt.Sprintf("those that a service has by default: no 5xx and no panic; and within %.0f ms, counted and not estimated", threshold*1000))
 	t.print(out)
 }
 

@@ -124,8 +124,8 @@ func TestConnections_are_those_that_client_and_server_have(t *testing.T) {
 				}
 			}
 		}
-		if len(errs) > 0 && errors.Join(errs...) != nil {
-			return errors.Join(errs...)
+		if err := errors.Join(errs...); err != nil {
+			return err
 		}
 		s, i, b, l := all[addressOf(silent)], all[addressOf(idle)], all[addressOf(busy)], all[addressOf(left)]
 		return errors.Join(

@@ -30,10 +30,7 @@ func busyListener(t *testing.T, ex *labtest.Exporter, n int) *labtest.Listener {
 
 func TestPromtool_finds_no_fault_with_the_metrics(t *testing.T) {
 	ex := start(t)
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		testenv.Skip(t, "promtool is not installed (Debian package prometheus)")
-	}
+	promtool := testenv.Need(t, "promtool", "prometheus")
 	busyListener(t, ex, 10)
 	cmd := exec.Command(promtool, "check", "metrics")
 	cmd.Stdin = bytes.NewReader(ex.Scrape().Raw)

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -45,9 +48,15 @@ func TestRequests_to_a_Go_HTTP_server_are_counted_by_route_and_status(t *testing
 
 // An HTTP/1 connection keeps its entry between requests.
 func TestRequests_beyond_the_limit_of_connections_are_counted_as_lost(t *testing.T) {
+	for _, timeline := range []bool{false, true} {
+		t.Run(fmt.Sprintf("timeline %v", timeline), func(t *testing.T) { wantLost(t, timeline) })
+	}
+}
+
+func wantLost(t *testing.T, timeline bool) {
 	testenv.NeedRoot(t)
 	const limit, connections, each = 64, 80, 3
-	ex := labtest.StartExporter(t, labtest.Options{Config: fmt.Sprintf("limits: {connections: %d}\ncollectors: {timeline: false}", limit)})
+	ex := labtest.StartExporter(t, labtest.Options{Config: fmt.Sprintf("limits: {connections: %d}\ncollectors: {timeline: %v}", limit, timeline)})
 	server := labtest.StartServer(t, labtest.ServerOptions{})
 	service := labtest.Labels{"service": ex.WaitAttached(server.PID).Name}
 	url := "http://" + server.Listen[0] + "/status/200"
@@ -65,6 +74,11 @@ func TestRequests_beyond_the_limit_of_connections_are_counted_as_lost(t *testing
 	labtest.Settles(t, func() error {
 		x := ex.Scrape()
 		lost := x.Value("tcpslo_lost_total", labtest.Labels{"probe": "http", "reason": "map_full"})
+		if timeline { // what is not lost has a stage at least
+			if err := exact(x, "handlers", stagesOf(x, service)["handler"].count, limit*each); err != nil {
+				return err
+			}
+		}
 		return errors.Join(
 			exact(x, "requests of the connections with an entry", counted(x), limit*each),
 			same("requests in flight", x.Value("tcpslo_http_requests_in_flight", service), 0),
@@ -80,6 +94,52 @@ func TestRequests_beyond_the_limit_of_connections_are_counted_as_lost(t *testing
 	labtest.Settles(t, func() error {
 		x := ex.Scrape()
 		return exact(x, "requests once there is room again", counted(x), limit*each+1)
+	})
+}
+
+// runtime.Goexit ends a goroutine that holds a request without a panic and without a
+// return, of HTTP/1 along with its connection.
+func TestGoroutine_that_ends_in_its_handler_leaves_no_request_behind(t *testing.T) {
+	ex := start(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const path, n = "/a-handler-that-ends-its-goroutine", 20
+	mux := http.NewServeMux()
+	mux.HandleFunc(path, func(http.ResponseWriter, *http.Request) { runtime.Goexit() })
+	server := &http.Server{Handler: mux, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	service := labtest.Labels{"service": ex.WaitAttached(os.Getpid()).Name, "path": path}
+	for range n {
+		v := visit(t, &labtest.Server{Listen: []string{listener.Addr().String()}})
+		v.ask(t, path)
+		if answer, err := io.ReadAll(v); err != nil || len(answer) > 0 {
+			t.Fatalf("answer %q, %v; want the end of the connection", answer, err)
+		}
+	}
+	m := multiplex(t, listener.Addr().String(), false)
+	for range n {
+		request, err := http.NewRequest(http.MethodGet, m.origin+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, err := m.RoundTrip(request); err == nil {
+			response.Body.Close()
+			t.Fatalf("the answer is %s, want none", response.Status)
+		}
+	}
+	labtest.Settles(t, func() error {
+		x := ex.Scrape()
+		return errors.Join(
+			exact(x, "requests that did not return", x.HistogramCount("tcpslo_http_request_duration_seconds", service.With("status_code", "panic")), 2*n),
+			exact(x, "requests", x.HistogramCount("tcpslo_http_request_duration_seconds", service), 2*n),
+			wantStages(x, service, n+1, n+1, n, n, 2*n, 0, 0),
+			same("requests in flight", x.Value("tcpslo_http_requests_in_flight", nil), 0),
+			same("goroutines", x.Value("tcpslo_map_entries", labtest.Labels{"map": "goroutines"}), 0))
 	})
 }
 

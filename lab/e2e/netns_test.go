@@ -134,8 +134,9 @@ func TestNamespaces_that_come_and_go_leave_nothing_behind(t *testing.T) {
 			}
 		}
 		for i, p := range pods {
-			labtest.ResetAll(labtest.DialMany(t, p.ns, p.worker.Addr, i+1, labtest.DialOptions{}))
+			conns := labtest.DialMany(t, p.ns, p.worker.Addr, i+1, labtest.DialOptions{})
 			p.worker.Accept(t, i+1)
+			labtest.ResetAll(conns) // not before: on another CPU the reset may overtake what ends the handshake
 		}
 		labtest.Settles(t, func() error {
 			x := ex.Scrape()

@@ -56,7 +56,7 @@ func until(t *testing.T, ex *labtest.Exporter, server *labtest.Server, threshold
 		v.answer(t)
 		v.Close()
 		all := ex.Requests("order=newest&limit=1&path=/slow&slow=true")
-		if len(all) == 0 || all[0].Threshold != threshold {
+		if len(all) == 0 || all[0].PID != server.PID || all[0].Threshold != threshold {
 			return fmt.Errorf("the latest slow request is %+v, want threshold %v", all, threshold)
 		}
 		return nil
@@ -126,6 +126,10 @@ func TestSlow_requests_are_told_with_what_client_and_server_know_of_them(t *test
 		if r.Started.Before(client.began.Add(-apart)) || ended.After(client.ended.Add(apart)) || r.Seconds < delay.Seconds() {
 			t.Errorf("request from %v to %v, its client says %v to %v", r.Started, ended, client.began, client.ended)
 		}
+	}
+	// The sample holds that many of a service and window, also in the first one after boot.
+	if err := atLeast("requests in the sample", len(ex.Requests("slow=false")), 32); err != nil {
+		t.Error(err)
 	}
 	for _, r := range ex.Requests("slow=true&path=/hello/{name}") {
 		took := 0.0
@@ -247,32 +251,48 @@ func TestRequests_that_find_no_room_are_counted(t *testing.T) {
 func TestRequests_that_end_otherwise_are_told_as_such(t *testing.T) {
 	ex, server, _ := startSlow(t, "1us")
 	until(t, ex, server, 1e-6)
-	one := func(status string, visiting func(v *visitor), want ...string) {
+	one := func(query string, visiting func(v *visitor), want ...string) labtest.Request {
 		t.Helper()
 		visiting(visit(t, server))
-		r := told(t, ex, "status_code="+status, 1)[0]
+		r := told(t, ex, query, 1)[0]
 		var names []string
 		for _, s := range r.Stages {
 			names = append(names, s.Stage)
 		}
 		if !slices.Equal(names, want) {
-			t.Errorf("%s: stages %v, want %v", status, names, want)
+			t.Fatalf("%s: stages %v, want %v", query, names, want)
 		}
+		return r
 	}
-	one("panic", func(v *visitor) {
+	one("status_code=panic", func(v *visitor) {
 		v.ask(t, "/panic")
 		io.Copy(io.Discard, v) // until the server closes it, or for good
 	}, "handshake", "accept_queue", "read_wait", "parse", "handler")
-	one("hijacked", func(v *visitor) {
+	one("status_code=hijacked", func(v *visitor) {
 		v.ask(t, "/hijack")
 		v.write(t, "x\n")
 		io.Copy(io.Discard, v)
 	}, "handshake", "accept_queue", "read_wait", "parse", "handler")
-	one("418", func(v *visitor) {
+	one("status_code=418", func(v *visitor) {
 		v.askDeaf(t, request("/status/418"))
 		v.Conn.(*net.TCPConn).SetLinger(0)
 		v.Close()
 	}, "handshake", "accept_queue", "read_wait", "parse", "handler", "first_packet")
+	// The next answer is on its way before this one is acknowledged: nobody will know when it was.
+	one("status_code=201", func(v *visitor) {
+		socket := v.askDeaf(t, request("/status/201")+closing("/status/202"))
+		told(t, ex, "status_code=201", 1)
+		socket.Hear(t)
+		io.Copy(io.Discard, v)
+	}, "handshake", "accept_queue", "read_wait", "parse", "handler", "first_packet")
+	streamed := one("path=/stream", func(v *visitor) {
+		v.ask(t, "/stream")
+		v.answer(t)
+		v.Close()
+	}, stages...)
+	if took := streamed.Stages[slices.Index(stages, "first_packet")].Seconds; took != 0 {
+		t.Errorf("a response that began before its handler returned took %v s to its first packet", took)
+	}
 }
 
 // wantTraces sends requests with a Traceparent among more and more headers, in each of

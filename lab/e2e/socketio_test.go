@@ -120,8 +120,8 @@ func seesWritesBegin(t *testing.T) bool {
 
 func TestEvery_program_at_reads_and_writes_is_attached(t *testing.T) {
 	want := map[string][]string{
-		"window":   {"connection_closes", "connection_destroyed", "data_copied", "read_returned"},
-		"socketio": {"connection_destroyed", "data_copied", "data_queued", "packet_sent", "read_returned"},
+		"window":   {"connection_begins", "connection_closes", "connection_destroyed", "data_copied", "read_returned"},
+		"socketio": {"connection_begins", "connection_destroyed", "data_copied", "data_queued", "packet_sent", "read_returned"},
 	}
 	if seesWritesBegin(t) {
 		want["socketio"] = append(want["socketio"], "written")

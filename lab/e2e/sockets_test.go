@@ -86,12 +86,10 @@ var ssStates = map[string]string{
 // state, and the local port of each.
 func ss(t *testing.T, ns *labtest.NetNS) (states map[string]float64, ports []string) {
 	t.Helper()
-	if _, err := exec.LookPath("ss"); err != nil {
-		testenv.Skip(t, "ss is not installed (Debian package iproute2)")
-	}
+	program := testenv.Need(t, "ss", "iproute2")
 	var out []byte
 	err := ns.Do(func() (err error) {
-		out, err = exec.Command("ss", "-tanH").Output()
+		out, err = exec.Command(program, "-tanH").Output()
 		return err
 	})
 	if err != nil {

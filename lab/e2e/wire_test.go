@@ -31,12 +31,10 @@ type packet struct {
 // returned function is called.
 func capture(t *testing.T, server *labtest.Server) (stop func() []packet) {
 	t.Helper()
-	if _, err := exec.LookPath("tshark"); err != nil {
-		testenv.Skip(t, "tshark is not installed (Debian package tshark)")
-	}
+	tshark := testenv.Need(t, "tshark", "tshark")
 	addr := netip.MustParseAddrPort(server.Listen[0])
 	port := strconv.Itoa(int(addr.Port()))
-	cmd := exec.Command("tshark", "-i", "lo", "-n", "-l", "-B", "64", "-f", "tcp port "+port, "-T", "fields", "-E", "separator=,",
+	cmd := exec.Command(tshark, "-i", "lo", "-n", "-l", "-B", "64", "-f", "tcp port "+port, "-T", "fields", "-E", "separator=,",
 		"-e", "frame.time_epoch", "-e", "tcp.stream", "-e", "tcp.srcport", "-e", "tcp.len", "-e", "tcp.flags.syn", "-e", "tcp.flags.ack",
 		"-e", "tcp.nxtseq", "-e", "tcp.ack")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -51,6 +51,7 @@ var suites = []suite{
 			"TestHandshake_time_is_positive_and_shorter_than_the_dial":               "the reuseport test counts handshakes, and an emulated clock proves nothing",
 			"TestDrops_of_a_listener_that_closes_before_the_next_scrape_are_counted": "the reopened listener's test counts drops at a close too",
 		}),
+		except: map[string]string{"6.18": "it takes the same ways as the newest kernel"},
 	},
 	{
 		name:     "kprobe",
@@ -58,6 +59,10 @@ var suites = []suite{
 		pkg:      "lab/e2e",
 		run:      slices.Concat(listenTests, acceptTests),
 		variants: "kprobe,kretprobe,uprobe",
+		except: map[string]string{
+			"6.1":  "6.12 takes the same ways, and 5.10 those of before 5.19",
+			"6.18": "6.12 and the newest kernel take the same ways",
+		},
 	},
 	{
 		name:     "fentry",
@@ -126,6 +131,7 @@ var suites = []suite{
 			"TestCheck_compares_a_variant_with_the_running_kernel",
 			"TestVariant_for_the_other_form_of_inet_csk_accept_is_refused_before_it_is_loaded",
 			"TestSymbolRange_is_the_function_in_kallsyms",
+			"TestVariables_of_a_program_at_a_uprobe_are_those_of_its_thread",
 		},
 	},
 }
@@ -152,13 +158,22 @@ var (
 	atListeners   = []string{"accept", "listen", "sockets", "sysctl", "audit"}
 )
 
-// timeline are the tests of the stages of requests whose counts tell, not their times.
+// timeline are the tests of the stages of requests, and of wake-ups, whose counts tell, not
+// their times.
 var timeline = map[string]string{
 	"TestStages_are_counted_once_for_each_request_that_has_them":                    inTimeline,
+	"TestConnection_whose_end_was_not_seen_is_no_part_of_another":                   inTimeline,
 	"TestWrapped_connection_has_all_stages_if_a_field_leads_to_its_socket":          inTimeline,
 	"TestSlow_requests_are_told_with_what_client_and_server_know_of_them":           inTimeline,
 	"TestTraceparent_is_that_of_the_request":                                        inTimeline,
+	"TestStreams_have_the_stages_of_their_connection_once":                          inTimeline,
+	"TestHotspots_need_no_threshold_in_the_configuration":                           inTimeline,
 	"TestTimeline_of_a_connection_from_before_the_exporter_lacks_what_was_not_seen": inTimeline,
+
+	"TestAborts_are_those_of_which_net_http_has_cancelled_the_context_and_are_judged_by_policy": inTimeline,
+
+	"TestWakeups_by_bytes_that_a_goroutine_waits_for_are_counted_once_each":                       inTimeline,
+	"TestWakeups_of_a_Go_program_without_HTTP_are_counted_and_those_from_before_the_exporter_too": inTimeline,
 }
 
 const inTimeline = "the suite timeline runs it"
@@ -201,6 +216,16 @@ const (
 var notInGuests = map[string]string{
 	"TestServer_that_reads_1_KiB_at_a_time_has_its_window_shut_and_one_that_reads_8_KiB_has_not": clock,
 	"TestRead_wait_is_the_time_that_data_waited_for_a_server_that_sleeps":                        clock,
+	"TestSLO_events_are_those_of_the_clients_own_log":                                            noPart,
+	"TestServer_without_objectives_has_the_default_ones_before_its_first_request":                noPart,
+	"TestSLO_events_do_not_fall_when_a_server_is_started_again":                                  noPart,
+	"TestReload_keeps_the_events_unless_an_objective_counts_others":                              noPart,
+	"TestPath_of_an_objective_has_its_series_although_others_came_first":                         noPart,
+	"TestAborts_are_not_requests_with_another_one_behind_them":                                   sameWays,
+	"TestAborts_are_those_of_MPTCP_clients_too":                                                  sameWays,
+	"TestAborts_are_not_connections_that_were_taken_over":                                        sameWays,
+	"TestAborts_are_those_of_clients_whose_body_nobody_reads":                                    sameWays,
+	"TestAborts_are_not_what_the_server_has_ended":                                               sameWays,
 	"TestOverhead_is_what_the_traps_and_the_programs_take":                                       clock,
 	"TestRequests_beyond_the_limit_of_connections_are_counted_as_lost":                           noPart,
 	"TestDelay_is_in_its_stage_and_in_no_other":                                                  clock,
@@ -208,9 +233,22 @@ var notInGuests = map[string]string{
 	"TestStages_add_up_to_what_is_seen_on_the_wire":                                              "the guest has no tshark",
 	"TestStages_have_the_paths_that_the_durations_have":                                          noPart,
 	"TestResponse_that_began_before_its_handler_returned_waits_for_no_first_packet":              sameWays,
+	"TestStreams_are_not_those_of_a_connection_that_the_server_has_closed":                       sameWays,
+	"TestStreams_are_requests_of_the_connection_that_is_listed":                                  noDiag,
+	"TestShort_connections_leave_nothing_behind":                                                 "so many take an emulated CPU many minutes",
+	"TestIdle_connections_are_all_listed":                                                        noDiag,
+	"TestGoroutine_that_ends_in_its_handler_leaves_no_request_behind":                            sameWays,
 	"TestTimeline_leaves_nothing_behind":                                                         sameWays,
 	"TestTimeline_is_off_where_what_it_needs_is":                                                 noPart,
+	"TestWakeups_of_a_TLS_server_are_counted":                                                    sameWays,
+	"TestDelay_of_a_goroutine_is_in_its_stage_and_in_no_other":                                   clock,
+	"TestConnection_that_a_listener_keeps_to_itself_waits_for_its_goroutine":                     clock,
+	"TestNetpoll_leaves_nothing_behind":                                                          sameWays,
+	"TestNetpoll_is_off_where_nobody_asks_for_it":                                                noPart,
 	"TestAdaptive_threshold_tells_one_request_in_a_hundred":                                      noPart,
+	"TestHotspots_are_where_slow_requests_burn_CPU_and_nothing_else":                             clock,
+	"TestHotspots_of_a_process_that_ends_leave_nothing_in_the_maps":                              noPart,
+	"TestHotspots_are_off_by_default":                                                            noPart,
 	"TestSample_is_of_early_and_late_requests_alike":                                             noPart,
 	"TestRequests_that_find_no_room_are_counted":                                                 noPart,
 	"TestRequests_that_end_otherwise_are_told_as_such":                                           sameWays,

@@ -69,6 +69,53 @@ func (e *Exporter) Requests(query string) []Request {
 	return answer.Requests
 }
 
+// Hotspot is one element of GET /api/v1/hotspots.
+type Hotspot struct {
+	Service string  `json:"service"`
+	Path    string  `json:"path"`
+	Samples int     `json:"samples"`
+	CPU     float64 `json:"cpu_seconds"`
+	Frames  []struct {
+		Function string `json:"function"`
+		File     string `json:"file"`
+		Line     int    `json:"line"`
+	} `json:"frames"`
+}
+
+// Hotspots reads GET /api/v1/hotspots with a query.
+func (e *Exporter) Hotspots(query string) []Hotspot {
+	e.t.Helper()
+	var answer struct {
+		Hotspots []Hotspot `json:"hotspots"`
+	}
+	e.getJSON("/api/v1/hotspots?"+query, &answer)
+	return answer.Hotspots
+}
+
+// SLO is one element of GET /api/v1/slos.
+type SLO struct {
+	Service string    `json:"service"`
+	Name    string    `json:"name"`
+	Since   time.Time `json:"since"`
+	Good    float64   `json:"good"`
+	Bad     float64   `json:"bad"`
+	Paths   []struct {
+		Path string  `json:"path"`
+		Good float64 `json:"good"`
+		Bad  float64 `json:"bad"`
+	} `json:"paths"`
+}
+
+// SLOs reads GET /api/v1/slos.
+func (e *Exporter) SLOs() []SLO {
+	e.t.Helper()
+	var answer struct {
+		SLOs []SLO `json:"slos"`
+	}
+	e.getJSON("/api/v1/slos", &answer)
+	return answer.SLOs
+}
+
 // Connection is one element of GET /api/v1/connections.
 type Connection struct {
 	Service        string         `json:"service"`
@@ -101,6 +148,12 @@ type Connection struct {
 // their client.
 func (e *Exporter) Connections(pid int) map[netip.AddrPort]Connection {
 	e.t.Helper()
+	return ByClient(e.AllConnections(), pid)
+}
+
+// AllConnections reads GET /api/v1/connections.
+func (e *Exporter) AllConnections() []Connection {
+	e.t.Helper()
 	var answer struct {
 		Connections []Connection `json:"connections"`
 		Incomplete  string       `json:"incomplete"`
@@ -109,8 +162,13 @@ func (e *Exporter) Connections(pid int) map[netip.AddrPort]Connection {
 	if answer.Incomplete != "" {
 		e.t.Errorf("/api/v1/connections is incomplete: %s", answer.Incomplete)
 	}
+	return answer.Connections
+}
+
+// ByClient selects the connections of one process, by the address of their client.
+func ByClient(connections []Connection, pid int) map[netip.AddrPort]Connection {
 	all := map[netip.AddrPort]Connection{}
-	for _, c := range answer.Connections {
+	for _, c := range connections {
 		if c.PID == pid {
 			all[c.Remote] = c
 		}

@@ -187,6 +187,16 @@ func (e *Exporter) Post(path string) (status int, body string) {
 	return a.status, string(a.body)
 }
 
+// Get returns the status code and the body of a path.
+func (e *Exporter) Get(path string) (status int, body string) {
+	e.t.Helper()
+	a, err := e.do(http.MethodGet, path, "")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return a.status, string(a.body)
+}
+
 // answer is what a request brought back.
 type answer struct {
 	status      int

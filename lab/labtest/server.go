@@ -5,6 +5,8 @@ package labtest
 import (
 	"bufio"
 	"encoding/json"
+	"io"
+	"net/http"
 	"os/exec"
 	"testing"
 )
@@ -61,3 +63,18 @@ func StartServer(t testing.TB, opts ServerOptions) *Server {
 
 // Kill ends the server with SIGKILL and returns when it is gone.
 func (s *Server) Kill() { s.process.kill() }
+
+// Get asks the server for a path and returns the body of its answer, which has to be 200.
+func (s *Server) Get(t testing.TB, path string) string {
+	t.Helper()
+	response, err := http.Get("http://" + s.Listen[0] + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: status %d, %v: %s", path, response.StatusCode, err, body)
+	}
+	return string(body)
+}

@@ -20,11 +20,13 @@ import (
 // workerEnv holds the WorkerOptions, as JSON, of a process that is a worker.
 const workerEnv = "TCPSLO_LABTEST_WORKER"
 
-// WorkerOptions say what a worker serves: exactly one of the three.
+// WorkerOptions say what a worker serves, or that it is a client: exactly one of the four.
 type WorkerOptions struct {
 	Listen  *ListenOptions // opens this listener and accepts only when told to
 	Inherit bool           // uses the listener it gets as file descriptor 3
 	HTTP    string         // serves HTTP with net/http on this address
+	Visit   *Visit         // makes Visits connections and keeps them, see StartVisitors
+	Visits  int
 	// Executable is the copy of the test binary to run, so that a worker may
 	// have a name of its own; empty means the test binary itself.
 	Executable string `json:"-"`
@@ -39,6 +41,8 @@ type Worker struct {
 	PID  int            `json:"pid"`
 	FD   int            `json:"fd"` // of the listening socket
 	Addr netip.AddrPort `json:"addr"`
+
+	Visitors []netip.AddrPort `json:"visitors,omitempty"` // addresses of a client's connections
 
 	process *process
 	in      io.WriteCloser
@@ -144,6 +148,9 @@ func serveWorker(spec string, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("parse options: %w", err)
 	}
 	reply := json.NewEncoder(out)
+	if opts.Visit != nil {
+		return visit(opts, in, reply)
+	}
 	if opts.HTTP != "" {
 		return serveHTTP(opts.HTTP, in, reply)
 	}

@@ -18,8 +18,10 @@ const (
 	largeBody     = 1 << 20 // bytes of GET /big
 	streamChunks  = 8       // flushes of GET /stream
 	maxSlow       = 10 * time.Second
+	maxBusy       = 1000
+	timeSlice     = 10 * time.Millisecond
 	goneWait      = 10 * time.Second      // longest wait of GET /gone for its client to leave
-	goneLinger    = 20 * time.Millisecond // how long GET /gone outlives its client
+	goneLinger    = 20 * time.Millisecond // how long GET /gone and /wait outlive their client
 	hijackTimeout = 2 * time.Second
 	deepFrames    = 2000 // of about 600 bytes each: a stack of more than 1 MiB
 )
@@ -87,6 +89,25 @@ func slow(w http.ResponseWriter, r *http.Request) string {
 	}
 	time.Sleep(wait)
 	fmt.Fprintf(w, "slept %s\n", wait)
+	return "200"
+}
+
+// busy answers, and leaves behind as many goroutines as the query parameter n says, each
+// of which keeps a processor busy for the time of one time slice (src/runtime/proc.go,
+// forcePreemptNS).
+func busy(w http.ResponseWriter, r *http.Request) string {
+	n, err := strconv.Atoi(r.URL.Query().Get("n"))
+	if err != nil || n < 0 || n > maxBusy {
+		http.Error(w, "n must be 0 to 1000", http.StatusBadRequest)
+		return "400"
+	}
+	for i := 0; i < n; i++ {
+		go func() {
+			for began := time.Now(); time.Since(began) < timeSlice; {
+			}
+		}()
+	}
+	fmt.Fprintf(w, "%d goroutines are busy\n", n)
 	return "200"
 }
 

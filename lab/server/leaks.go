@@ -41,28 +41,35 @@ var forgotten struct {
 	connections []net.Conn
 }
 
-// forget takes the connection over, answers, and forgets it.
-func forget(w http.ResponseWriter, _ *http.Request) string {
+// takeOver hijacks the connection and answers; nil if it can't.
+func takeOver(w http.ResponseWriter) net.Conn {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return nil
+	}
+	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
+	return conn
+}
+
+// forget takes the connection over and forgets it.
+func forget(w http.ResponseWriter, _ *http.Request) string {
+	conn := takeOver(w)
+	if conn == nil {
 		return "500"
 	}
 	forgotten.Lock()
 	forgotten.connections = append(forgotten.connections, conn)
 	forgotten.Unlock()
-	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
 	return "hijacked"
 }
 
 // abandon hands the connection to a goroutine that has no eye for its client.
 func abandon(w http.ResponseWriter, _ *http.Request) string {
-	conn, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+	conn := takeOver(w)
+	if conn == nil {
 		return "500"
 	}
-	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: nothing\r\n\r\n")
 	go func() {
 		defer conn.Close()
 		receive(make(chan struct{}))

@@ -26,6 +26,7 @@ type listener struct {
 	fd    int
 	inode uint64
 	wrap  bool
+	pause time.Duration
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -34,6 +35,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	atomic.AddUint64(&l.accepted, 1)
+	time.Sleep(l.pause)
 	if l.wrap {
 		return &wrappedConn{opened: time.Now(), Conn: conn}, nil
 	}
@@ -61,7 +63,7 @@ func openAll(opts *options) (listeners []*listener, addresses []string, err erro
 			if err != nil {
 				return listeners, nil, fmt.Errorf("listening on %q: %w", spec.address, err)
 			}
-			l.wrap = opts.router == "wrapped"
+			l.wrap, l.pause = opts.router == "wrapped", opts.pause
 			listeners = append(listeners, l)
 			// The first socket of a group picks the port, the others share it.
 			if spec.network == "tcp" {

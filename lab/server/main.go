@@ -24,13 +24,14 @@
 //
 // # Routes
 //
-// The routes are the table in routes.go. Three more are about the server itself and
+// The routes are the table in routes.go. Four more are about the server itself and
 // are left out of its own counts, though an observer outside sees them as requests
 // like any other (and the connections they come on are accepted connections):
 //
 //	GET /-/stats        what the handlers did, counted by the handlers
 //	GET /-/accepts      connections accepted by each listening socket
 //	GET /-/goroutines   the traceback of each goroutine
+//	GET /-/release      lets go what waits in GET /wait
 //
 // # Routers
 //

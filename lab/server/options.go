@@ -15,6 +15,7 @@ type options struct {
 	listen     []listenSpec
 	backlog    int
 	noAccept   bool
+	pause      time.Duration
 	tls        bool
 	h2c        bool
 	router     string
@@ -33,6 +34,7 @@ func parseOptions(args []string) (*options, error) {
 	})
 	fs.IntVar(&o.backlog, "backlog", 0, "accept queue `limit` passed to listen(2); 0 leaves Go's choice, net.core.somaxconn")
 	fs.BoolVar(&o.noAccept, "no-accept", false, "listen, but never accept a connection")
+	fs.DurationVar(&o.pause, "accept-pause", 0, "how long a listener keeps what it has accepted to itself")
 	fs.BoolVar(&o.tls, "tls", false, "serve TLS with a certificate made at start; HTTP/2 is offered by ALPN")
 	fs.BoolVar(&o.h2c, "h2c", false, "serve unencrypted HTTP/2 too (Go 1.24 or newer)")
 	fs.StringVar(&o.router, "router", "mux", "who finds the handler: mux, copy, bare, fill or wrapped")

@@ -20,6 +20,7 @@ func newHandler(router string, listeners []*listener) (http.Handler, error) {
 		route{"GET", "/-/stats", page(counts.ServeHTTP)},
 		route{"GET", "/-/accepts", page(acceptsHandler(listeners))},
 		route{"GET", "/-/goroutines", page(goroutines)},
+		route{"GET", "/-/release", page(waiting.release)},
 	)
 	var handler http.Handler
 	switch router {

@@ -25,6 +25,7 @@ var routes = []route{
 	{"GET", "/implicit", implicit},
 	{"GET", "/early", early},
 	{"GET", "/slow", slow},
+	{"GET", "/busy", busy},
 	{"GET", "/stream", stream},
 	{"GET", "/big", large},
 	{"GET", "/deep", deep},
@@ -39,6 +40,9 @@ var routes = []route{
 	{"GET", "/abandon", abandon},
 	{"GET", "/open", openFile},
 	{"GET", "/stuck", stuck},
+	{"GET", "/wait", wait},
+	{"GET", "/burn", burn},
+	{"GET", "/background", background},
 }
 
 // matches tells whether the route serves this request. As in ServeMux, a route
