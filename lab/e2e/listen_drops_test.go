@@ -46,9 +46,11 @@ func TestFull_accept_queue(t *testing.T) {
 			for i := range c.dials {
 				to := netip.AddrPortFrom(netip.MustParseAddr(c.dialTo[i%len(c.dialTo)]), l.Addr.Port())
 				conns = append(conns, labtest.Dial(t, nil, to, c.client))
+				// Backlog 1 holds 2 (include/net/sock.h, sk_acceptq_is_full). They must be there before the next
+				// SYN: one that finds a handshake under way gets a cookie, and is then refused at its final ACK.
+				labtest.WaitQueued(t, nil, l.Addr, min(i+1, 2))
 			}
-			labtest.WaitQueued(t, nil, l.Addr, 2) // backlog 1 holds 2, include/net/sock.h sk_acceptq_is_full
-			labtest.ResetAll(conns[2:])           // ends the retransmissions of the SYNs
+			labtest.ResetAll(conns[2:]) // ends the retransmissions of the SYNs
 			inQueue := uint64(labtest.WaitQueued(t, nil, l.Addr, 2))
 
 			labtest.Settles(t, func() error {
