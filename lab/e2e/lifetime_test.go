@@ -9,14 +9,18 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
+	"github.com/tcpslo/tcpslo/internal/testenv"
 	"github.com/tcpslo/tcpslo/lab/labtest"
 )
 
-// connectionMaps opens the exporter's maps named connections, as many as it says there are: what the probes
-// share, and the window's own. No other exporter runs beside a test's.
-func connectionMaps(t *testing.T, want int) []*ebpf.Map {
+// exporterMaps opens the exporter's maps of that name, as many as it says there are. No other
+// exporter runs beside a test's.
+func exporterMaps(t *testing.T, ex *labtest.Exporter, name string) []*ebpf.Map {
 	t.Helper()
+	want := len(ex.Scrape().Series("tcpslo_map_entries", labtest.Labels{"map": name}))
+	cut := name[:min(len(name), unix.BPF_OBJ_NAME_LEN-1)]
 	var found []*ebpf.Map
 	for id, err := ebpf.MapGetNextID(0); ; id, err = ebpf.MapGetNextID(id) {
 		if errors.Is(err, os.ErrNotExist) {
@@ -36,7 +40,7 @@ func connectionMaps(t *testing.T, want int) []*ebpf.Map {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.Name != "connections" {
+		if info.Name != cut {
 			m.Close()
 			continue
 		}
@@ -44,7 +48,7 @@ func connectionMaps(t *testing.T, want int) []*ebpf.Map {
 		found = append(found, m)
 	}
 	if len(found) != want || want == 0 {
-		t.Fatalf("%d maps of connections, %d in the exposition", len(found), want)
+		t.Fatalf("%d maps named %s, %d in the exposition", len(found), name, want)
 	}
 	return found
 }
@@ -105,9 +109,8 @@ func TestConnection_whose_end_was_not_seen_is_no_part_of_another(t *testing.T) {
 	ex := start(t)
 	server := labtest.StartServer(t, labtest.ServerOptions{})
 	service := labtest.Labels{"service": ex.WaitAttached(server.PID).Name}
-	want := len(ex.Scrape().Series("tcpslo_map_entries", labtest.Labels{"map": "connections"}))
-	var both []*records
-	for _, m := range connectionMaps(t, want) {
+	var both []*records // what the probes share, and the window's own
+	for _, m := range exporterMaps(t, ex, "connections") {
 		both = append(both, &records{m, entries(t, m), nil})
 	}
 	const visits = 10
@@ -117,8 +120,7 @@ func TestConnection_whose_end_was_not_seen_is_no_part_of_another(t *testing.T) {
 			m.putBack(t)
 		}
 		v := visit(t, server)
-		v.ask(t, "/hello/x")
-		v.answer(t)
+		socket := v.askDeaf(t, request("/hello/x")) // what is put back waits for an acknowledgement
 		for _, m := range both {
 			now := beyond(m.others, entries(t, m.Map))
 			for key, value := range m.left {
@@ -133,6 +135,8 @@ func TestConnection_whose_end_was_not_seen_is_no_part_of_another(t *testing.T) {
 			}
 			m.left = now
 		}
+		socket.Hear(t)
+		v.answer(t)
 		v.Close()
 		for _, m := range both {
 			m.await(t)
@@ -167,6 +171,64 @@ func TestConnection_whose_end_was_not_seen_is_no_part_of_another(t *testing.T) {
 	for _, m := range both {
 		if err := m.none(t); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// What a probe keeps by the socket while it waits for its reader goes with the socket, also if nobody saw it end.
+func TestSockets_whose_end_was_not_seen_wait_for_no_reader(t *testing.T) {
+	testenv.NeedRoot(t)
+	ex := labtest.StartExporter(t, labtest.Options{Config: "collectors: {netpoll: true}\n"})
+	server := labtest.StartServer(t, labtest.ServerOptions{})
+	ex.WaitAttached(server.PID)
+	l := listen(t, ex, labtest.ListenOptions{Addr: "127.0.0.1:0"})
+
+	const waiting, visits = 5, 10
+	clients := labtest.DialMany(t, nil, l.Addr, waiting, labtest.DialOptions{})
+	labtest.WaitConnected(t, clients)
+	for _, c := range clients {
+		c.Send(t, "hello")
+	}
+
+	shared := exporterMaps(t, ex, "connections")[0]
+	others := entries(t, shared)
+	var many []*visitor
+	for range visits {
+		v := visit(t, server)
+		v.ask(t, "/hello/x")
+		v.answer(t)
+		many = append(many, v)
+	}
+	ended := beyond(others, entries(t, shared))
+	if len(ended) < visits {
+		t.Fatalf("%d connections, want at least %d", len(ended), visits)
+	}
+	for _, v := range many {
+		v.Close()
+	}
+	labtest.Settles(t, func() error { return same("connections of visits", len(beyond(others, entries(t, shared))), 0) })
+
+	for name, least := range map[string]int{"waiting": waiting, "unread_connections": waiting, "wakeups": 0} {
+		for _, m := range exporterMaps(t, ex, name) {
+			live := entries(t, m)
+			if len(live) < least {
+				t.Fatalf("%d sockets in %s, want at least %d", len(live), name, least)
+			}
+			for key := range ended {
+				if err := m.Put(key, make([]byte, m.ValueSize())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			labtest.Settles(t, func() error {
+				ex.Scrape()
+				now := entries(t, m)
+				left := maps.Clone(ended)
+				maps.DeleteFunc(left, func(key uint64, _ string) bool { _, still := now[key]; return !still })
+				return errors.Join(
+					same("sockets in "+name+" that have ended", len(left), 0),
+					atLeast("sockets in "+name+" that wait", len(now), least),
+				)
+			})
 		}
 	}
 }
