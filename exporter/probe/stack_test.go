@@ -100,7 +100,9 @@ func TestVariables_of_a_program_at_a_uprobe_are_those_of_its_thread(t *testing.T
 	if err := counters.Lookup(uint32(0), &counted); err != nil {
 		t.Fatal(err)
 	}
-	if counted.Own != threads*runs || counted.Another != 0 {
+	// On arm64 the site comes before the stack is checked: a call that finds there that it is to be preempted begins anew.
+	again := runtime.GOARCH == "arm64" && counted.Own > threads*runs
+	if counted.Own != threads*runs && !again || counted.Another != 0 {
 		t.Errorf("%d runs found their own variables, %d those of another thread, want %d and 0", counted.Own, counted.Another, threads*runs)
 	}
 }
