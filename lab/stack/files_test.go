@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -375,13 +377,100 @@ func TestProvisioning_has_no_file_that_nobody_checks(t *testing.T) {
 	}
 }
 
-// Docker's own reader, where there is one.
-func TestDocker_compose_reads_the_file(t *testing.T) {
-	if exec.Command("docker", "compose", "version").Run() != nil {
-		t.Log("there is no docker compose: readCompose alone has read it")
-		return
+// resolved is what docker compose makes of a service, of what readCompose knows.
+type resolved struct {
+	Image       string
+	Build       *build
+	Entrypoint  []string
+	Command     []string
+	Environment map[string]string
+	PID         string
+	CGroup      string
+	NetworkMode string         `json:"network_mode"`
+	CapDrop     []string       `json:"cap_drop"`
+	CapAdd      []string       `json:"cap_add"`
+	SecurityOpt []string       `json:"security_opt"`
+	ReadOnly    bool           `json:"read_only"`
+	ULimits     map[string]int `json:"ulimits"`
+	Volumes     []struct {
+		Type, Source, Target string
+		ReadOnly             bool `json:"read_only"`
 	}
-	if out, err := exec.Command("docker", "compose", "-f", filepath.Join(root, "docker-compose.yml"), "config", "--quiet").CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	DependsOn map[string]any `json:"depends_on"`
+	Restart   string
+}
+
+// service is what readCompose makes of the same. Paths are those of folder.
+func (r resolved) service(t *testing.T, folder string) service {
+	t.Helper()
+	relative := func(path string) string {
+		if inside, ok := strings.CutPrefix(path, folder+"/"); ok {
+			return "./" + inside
+		}
+		return path
+	}
+	s := service{
+		Image: r.Image, Entrypoint: r.Entrypoint, Command: r.Command, Environment: r.Environment, PID: r.PID, CGroup: r.CGroup,
+		NetworkMode: r.NetworkMode, CapDrop: r.CapDrop, CapAdd: r.CapAdd, SecurityOpt: r.SecurityOpt, ReadOnly: r.ReadOnly, ULimits: r.ULimits,
+		DependsOn: slices.Sorted(maps.Keys(r.DependsOn)), Restart: r.Restart,
+	}
+	if r.Build != nil {
+		s.Build = *r.Build
+		if s.Build.Context != folder {
+			t.Errorf("%q is built, want %q", s.Build.Context, folder)
+		}
+		s.Build.Context = "."
+	}
+	for _, v := range r.Volumes {
+		m := mount{relative(v.Source), v.Target, v.ReadOnly}
+		if m.named() != (v.Type == "volume") {
+			t.Errorf("%q is a %s", v.Source, v.Type)
+		}
+		s.Volumes = append(s.Volumes, m)
+	}
+	return s
+}
+
+// What starts the stack without containers reads the file as the real docker compose does, which needs no engine for that.
+func TestDocker_compose_reads_in_the_file_what_we_do(t *testing.T) {
+	compose := filepath.Join(t.TempDir(), "docker-compose")
+	// It takes minutes, once: go keeps what it has built.
+	build := exec.Command("go", "build", "-C", "tools", "-ldflags", "-s -w", "-o", compose, "github.com/docker/compose/v5/cmd")
+	if out, err := build.CombinedOutput(); err != nil {
+		testenv.Skip(t, "docker compose can't be built: "+err.Error()+"\n"+string(out))
+	}
+	folder, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	config := exec.Command(compose, "-f", filepath.Join(folder, "docker-compose.yml"), "config", "--format", "json")
+	config.Stderr = &stderr
+	out, err := config.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	var theirs struct {
+		Name     string
+		Services map[string]resolved
+		Volumes  map[string]any
+	}
+	if err := json.Unmarshal(out, &theirs); err != nil {
+		t.Fatal(err)
+	}
+	c := ours(t)
+	if have, want := theirs.Name, c.Name; have != want {
+		t.Errorf("name %q, want %q", have, want)
+	}
+	if have, want := slices.Sorted(maps.Keys(theirs.Volumes)), slices.Sorted(maps.Keys(c.Volumes)); !slices.Equal(have, want) {
+		t.Errorf("volumes %q, want %q", have, want)
+	}
+	if have, want := slices.Sorted(maps.Keys(theirs.Services)), slices.Sorted(maps.Keys(c.Services)); !slices.Equal(have, want) {
+		t.Fatalf("services %q, want %q", have, want)
+	}
+	for name, r := range theirs.Services {
+		if have, want := r.service(t, folder), c.Services[name]; !reflect.DeepEqual(have, want) {
+			t.Errorf("service %s:\ndocker compose: %+v\nreadCompose:    %+v", name, have, want)
+		}
 	}
 }
